@@ -1,0 +1,1 @@
+//! Kubernetes kinds of chronik.dev, one per file.

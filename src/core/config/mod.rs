@@ -1,0 +1,1 @@
+//! Topic configs: which keys exist, which are understood, what they default to and allow.

@@ -1,0 +1,8 @@
+//! Chronik's rules, pure: no I/O, no sleeping, no clock, no randomness; time and chance come in as arguments.
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod ids;
+pub mod metadata;
+pub mod replication;
+pub mod view;

@@ -1,0 +1,1 @@
+//! Replication rules of one partition: ISR, high watermark, gate, caretaker, producer state.
