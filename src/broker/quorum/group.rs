@@ -267,6 +267,18 @@ impl Group {
         }
     }
 
+    /// Sends the followers a heartbeat now: their answers wake what waits for them.
+    pub fn ping(&mut self) {
+        self.node.ping();
+    }
+
+    /// Sends a follower an append, empty if need be, so that it says what it has synced.
+    pub fn ask(&mut self, replica: ReplicaId) {
+        if self.node.raft.prs().get(replica.0).is_some() {
+            self.node.raft.send_append(replica.0);
+        }
+    }
+
     /// Tells raft that a message to `replica` was lost, so that it probes instead of streaming on.
     pub fn report_unreachable(&mut self, replica: ReplicaId) {
         self.node.report_unreachable(replica.0);
@@ -468,7 +480,7 @@ fn to_log(entry: &Entry, base_offset: Offset) -> Result<LogEntry, GroupFault> {
     match *entry.context {
         [] if entry.data.is_empty() => return Ok(logged),
         [kind, ENTRY_VERSION] => {
-            logged.kind = EntryKind::try_from(kind).map_err(|_| bad(format!("unknown kind {kind}")))?;
+            logged.kind = EntryKind::from_number(kind).ok_or_else(|| bad(format!("unknown kind {kind}")))?;
         }
         [_, version] => return Err(bad(format!("version {version} is newer than this build's {ENTRY_VERSION}"))),
         _ => return Err(bad(format!("context of {} bytes", entry.context.len()))),

@@ -49,14 +49,14 @@ impl GroupStorage {
 
     /// The offset after the last entry, synced or not.
     pub(super) fn end_offset(&self) -> Offset {
-        self.tail.back().map_or_else(|| self.log.position_of(self.synced), |last| last.end_offset)
+        self.tail.back().map_or_else(|| self.position_of(self.synced), |last| last.end_offset)
     }
 
     /// The offset after the entry at `index`, which is at most the end.
     pub(super) fn position_of(&self, index: LogIndex) -> Offset {
         match self.in_tail(index) {
             Some(entry) => entry.end_offset,
-            None => self.log.position_of(index),
+            None => self.log.position_of(index).unwrap_or(0),
         }
     }
 

@@ -1,20 +1,11 @@
 //! A produce as the engine sees it: what is asked, what was done, and why not. No behaviour.
 
 use chronik_core::ids::{BrokerId, Offset, Term};
+pub use chronik_core::replication::gate::Acks;
+use chronik_core::replication::producer_state::ProducerError;
 use tokio::sync::oneshot;
 
 use crate::log::CheckedBatch;
-
-/// When a produce counts as done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Acks {
-    /// acks=0: nobody waits for an answer.
-    None,
-    /// acks=1: synced by the leader.
-    Leader,
-    /// acks=all: below the high watermark.
-    All,
-}
 
 /// One batch for one partition.
 #[derive(Debug)]
@@ -61,21 +52,31 @@ pub enum AppendError {
     /// Appended, and not known to be safe in time.
     #[error("the write was not confirmed in time")]
     TimedOut,
-    /// The producer's sequence numbers leave a gap.
-    #[error("{0}")]
-    OutOfOrderSequence(String),
-    /// The producer's epoch is older than one already seen.
-    #[error("{0}")]
-    InvalidProducerEpoch(String),
-    /// The batch repeats one that is too old to say where it lies.
-    #[error("{0}")]
-    DuplicateSequence(String),
+    /// The producer's sequence numbers or epoch do not fit.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
     /// This replica's disk is full or at fault.
     #[error("{0}")]
     Storage(String),
     /// Too much is waiting to be written; the client should try again.
     #[error("too much is waiting to be written")]
     Busy,
+}
+
+impl AppendError {
+    /// The Kafka error code.
+    pub fn code(&self) -> i16 {
+        match self {
+            Self::NotLeader { .. } => 6,
+            Self::TimedOut => 7,
+            Self::NotEnoughReplicas { .. } | Self::QuorumLost => 20,
+            Self::Producer(error) => error.code(),
+            // KAFKA_STORAGE_ERROR: clients look for another leader and try again.
+            Self::Storage(_) => 56,
+            // The client tries again; nothing was appended.
+            Self::Busy => 7,
+        }
+    }
 }
 
 /// How the answer comes back.

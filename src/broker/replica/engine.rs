@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use chronik_core::config::TopicConfig;
+use chronik_core::config::{TopicConfig, TopicDefaults};
 use chronik_core::ids::{BrokerId, DiskId, GroupId, LogIndex, ReplicaId};
 use chronik_core::metadata::ClusterState;
 use chronik_core::replication::isr::IsrConfig;
@@ -39,8 +39,10 @@ pub struct EngineConfig {
     pub election_ticks: usize,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
-    /// ISR limits and min ISR where a topic sets none.
+    /// How often the ISR is checked, and its limits where a topic sets none.
     pub isr: IsrConfig,
+    /// Configs where a topic sets none.
+    pub topics: TopicDefaults,
 }
 
 /// What the engine shares with the rest of the broker.
@@ -373,7 +375,7 @@ impl<T: Transport> Engine<T> {
                     .iter()
                     .map(|replica| Member { replica: replica.replica, broker: replica.broker })
                     .collect(),
-                isr: isr_config(&self.config.isr, topic),
+                isr: isr_config(&self.config.isr, &self.config.topics, topic),
                 since: state.applied(),
             };
             if self.hosted.contains_key(&partition.group) {
@@ -710,8 +712,11 @@ impl<T: Transport> Engine<T> {
     fn drain(&mut self, id: GroupId) {
         loop {
             let mut drained = None;
-            self.guard(id, |hosted, _| {
+            self.guard(id, |hosted, around| {
                 drained = hosted.group.drain()?;
+                if let (Some(drained), Serves::Partition(partition)) = (&drained, &mut hosted.serves) {
+                    partition.entries_appended(&drained.entries, around.now);
+                }
                 Ok(())
             });
             match drained {
@@ -735,9 +740,6 @@ impl<T: Transport> Engine<T> {
             }
         }
         if must_sync {
-            if let Serves::Partition(partition) = &mut hosted.serves {
-                partition.entries_appended(&entries, self.now);
-            }
             if !entries.is_empty() {
                 self.gathering.ops.push(WriteOp::Append { group: id, entries });
             }
@@ -858,8 +860,8 @@ fn metadata_successor(hosted: &Hosted, around: Surroundings<'_>) -> Option<Repli
     candidates.max_by_key(|replica| hosted.group.matched(*replica))
 }
 
-fn isr_config(defaults: &IsrConfig, topic: &chronik_core::metadata::Topic) -> IsrConfig {
-    let config = TopicConfig::of(&topic.configs, defaults);
+fn isr_config(defaults: &IsrConfig, topics: &TopicDefaults, topic: &chronik_core::metadata::Topic) -> IsrConfig {
+    let config = TopicConfig::resolve(&topic.configs, topics);
     IsrConfig {
         max_lag_ms: config.lag_time_max_ms,
         max_lag_entries: config.lag_max_entries,

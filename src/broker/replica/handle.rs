@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use chronik_core::ids::{BrokerId, GroupId, Offset, Term, TopicId};
+use chronik_core::view::FollowerLag;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -51,6 +52,7 @@ pub struct PartitionHandle {
     leadership: RwLock<Leadership>,
     high_watermark: AtomicI64,
     epoch_start_reached: AtomicBool,
+    followers: RwLock<Vec<FollowerLag>>,
     progress: watch::Sender<u64>,
 }
 
@@ -71,6 +73,7 @@ impl PartitionHandle {
             leadership: RwLock::new(Leadership::Follower { leader: None, epoch: 0 }),
             high_watermark: AtomicI64::new(0),
             epoch_start_reached: AtomicBool::new(false),
+            followers: RwLock::default(),
             progress: watch::Sender::new(0),
         }
     }
@@ -103,6 +106,19 @@ impl PartitionHandle {
     /// Changes whenever the high watermark or the leadership does.
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()
+    }
+
+    /// Each follower's lag as of the last check, if this broker leads.
+    pub fn followers(&self) -> Vec<FollowerLag> {
+        self.followers.read().clone()
+    }
+
+    pub(super) fn set_followers(&self, followers: Vec<FollowerLag>) {
+        *self.followers.write() = followers;
+    }
+
+    pub(super) fn quarantine(&self, reason: String) {
+        self.set_leadership(Leadership::Quarantined { reason });
     }
 
     pub(super) fn set_leadership(&self, leadership: Leadership) {

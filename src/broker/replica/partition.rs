@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
-use chronik_core::replication::caretaker;
+use chronik_core::replication::caretaker::{self, Outlook};
+use chronik_core::replication::gate::{self, Acks, Refusal, Standing, Verdict};
 use chronik_core::replication::high_watermark::effective_min_isr;
-use chronik_core::replication::isr::{IsrChange, IsrConfig, IsrTracker, Leadership as LeaderStart, Position};
+use chronik_core::replication::Position;
+use chronik_core::replication::isr::{IsrChange, IsrConfig, IsrTracker, Leadership as LeaderStart};
 use chronik_core::replication::producer_state::ProducerState;
 use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
 
-use super::append::{Acks, AppendError, AppendReply, AppendRequest, Appended};
+use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
 use super::handle::{Leadership, PartitionHandle};
 use super::leading::{Leading, Waiters};
@@ -52,6 +54,9 @@ struct RealLeader {
     epoch: Term,
     broker: Option<BrokerId>,
 }
+
+/// A survivor shows itself only after this long without a leader: an ordinary failover takes less.
+const CARETAKER_PATIENCE_MS: u64 = 500;
 
 /// One partition's replica.
 pub(super) struct Partition {
@@ -104,10 +109,6 @@ impl Partition {
 
     pub(super) fn leads(&self) -> bool {
         self.leading.is_some()
-    }
-
-    pub(super) fn is_caretaker(&self) -> bool {
-        self.caretaker.is_some()
     }
 
     pub(super) fn follows(&self, broker: BrokerId) -> bool {
@@ -195,9 +196,10 @@ impl Partition {
 
     fn stop_leading(&mut self) {
         let Some(mut leading) = self.leading.take() else { return };
-        let error = unconfirmed(&leading, self.effective_min_isr());
-        leading.for_all.fail(&error);
-        leading.for_leader.fail(&error);
+        leading.for_all.fail(&unconfirmed(Acks::All, &leading, self.effective_min_isr()));
+        leading.for_leader.fail(&unconfirmed(Acks::Leader, &leading, self.effective_min_isr()));
+        self.producers.forget_refusals();
+        self.handle.set_followers(Vec::new());
     }
 
     /// Leaves service: every waiting produce is answered.
@@ -270,6 +272,22 @@ impl Partition {
         }
     }
 
+    /// Another broker published its view as leader: a caretaker of an epoch up to that one gives way.
+    pub(super) fn hear_of_leader(&mut self, term: Term, around: Surroundings<'_>) {
+        if term >= self.real_leader.epoch && !self.role.leads {
+            self.leaderless_since_ms = Some(around.now.ms);
+            self.set_caretaker(None, around);
+            self.show_leadership();
+        }
+    }
+
+    /// Shows each follower's lag to whoever asks this broker.
+    pub(super) fn show_followers(&self, now: Now) {
+        if self.leading.is_some() {
+            self.handle.set_followers(self.follower_lags(now));
+        }
+    }
+
     /// What the current leader says its high watermark is.
     pub(super) fn leader_says(&mut self, term: Term, index: LogIndex) {
         if term > self.heard.0 {
@@ -311,7 +329,7 @@ impl Partition {
     ) {
         let acks = request.acks;
         let deadline_ms = around.now.ms.saturating_add(request.timeout_ms);
-        match self.try_append(group, &request, around) {
+        match self.try_append(group, request, around) {
             Ok((index, appended)) => {
                 let leading = self.leading.as_mut().expect("only a leader appends");
                 match acks {
@@ -328,46 +346,69 @@ impl Partition {
     fn try_append(
         &mut self,
         group: &mut Group,
-        request: &AppendRequest,
+        request: AppendRequest,
         around: Surroundings<'_>,
     ) -> Result<(LogIndex, Appended), AppendError> {
-        if self.caretaker.is_some() {
-            return Err(AppendError::QuorumLost);
+        let unix_ms = around.now.unix_ms;
+        let producer = request.batch.producer();
+        let appended = self.append_if_admitted(group, request, around);
+        if let Err(error) = &appended
+            && !matches!(error, AppendError::Producer(_))
+        {
+            producers::refused(&mut self.producers, producer, error, unix_ms);
         }
-        self.gate(request.acks, around)?;
-        let appended = Appended { base_offset: group.end_offset(), log_start_offset: self.handle.log_start_offset() };
-        if let Some(original) = producers::check(&mut self.producers, &request.batch, around.now.unix_ms)? {
-            let appended = Appended { base_offset: original.base_offset, ..appended };
-            return Ok((original.index, appended));
+        appended
+    }
+
+    fn append_if_admitted(
+        &mut self,
+        group: &mut Group,
+        request: AppendRequest,
+        around: Surroundings<'_>,
+    ) -> Result<(LogIndex, Appended), AppendError> {
+        let AppendRequest { batch, acks, .. } = request;
+        let unix_ms = around.now.unix_ms;
+        self.gate(acks, around)?;
+        let base_offset = group.end_offset();
+        let log_start_offset = self.handle.log_start_offset();
+        if let Some(original) = producers::check(&mut self.producers, &batch, unix_ms)? {
+            return Ok((original.index, Appended { base_offset: original.base_offset, log_start_offset }));
         }
-        let data = request.batch.patch(appended.base_offset, self.role.term);
-        let index = group.propose(EntryKind::Records, data, request.batch.records()).map_err(|error| match error {
-            ProposeError::NotLeader => self.not_leader(),
-            ProposeError::Busy if group.is_transferring() => self.not_leader(),
-            ProposeError::Busy => AppendError::Busy,
-        })?;
-        producers::accept(&mut self.producers, &request.batch, appended.base_offset, index, around.now.unix_ms);
+        let (records, producer) = (batch.records(), batch.producer());
+        let data = batch.patch(base_offset, epoch_on_wire(self.role.term));
+        let index = match group.propose(EntryKind::Records, data, records) {
+            Ok(index) => index,
+            Err(ProposeError::NotLeader) => return Err(self.not_leader()),
+            Err(ProposeError::Busy) if group.is_transferring() => return Err(self.not_leader()),
+            Err(ProposeError::Busy) => return Err(AppendError::Busy),
+        };
+        producers::appended(&mut self.producers, producer, index, base_offset, unix_ms);
         self.recorded = index;
         let end = Position { index, offset: group.end_offset() };
         let leading = self.leading.as_mut().expect("the gate lets only a leader through");
         leading.tracker.leader_appended(end, around.now.ms);
-        Ok((index, appended))
+        Ok((index, Appended { base_offset, log_start_offset }))
     }
 
     /// Lets only a leader through that may accept a write with these acks.
     fn gate(&self, acks: Acks, around: Surroundings<'_>) -> Result<(), AppendError> {
-        let Some(leading) = &self.leading else { return Err(self.not_leader()) };
-        if around.metadata_index < leading.required_metadata {
-            return Err(self.not_leader());
+        let quorum_lost = self.quorum_is_lost(around);
+        let min_isr = self.effective_min_isr();
+        let isr = self.leading.as_ref().map_or(0, |leading| leading.tracker.isr().len());
+        let standing = match &self.leading {
+            _ if self.caretaker.is_some() => Standing::Caretaker,
+            Some(leading) if around.metadata_index >= leading.required_metadata => {
+                Standing::Leader { isr, min_isr, quorum_lost }
+            }
+            _ => Standing::NotLeader,
+        };
+        match gate::admit(standing, acks) {
+            Verdict::Append => Ok(()),
+            Verdict::Refuse(Refusal::NotLeaderOrFollower) => Err(self.not_leader()),
+            _ if standing == Standing::NotLeader => Err(self.not_leader()),
+            _ if quorum_lost || standing == Standing::Caretaker => Err(AppendError::QuorumLost),
+            _ => Err(AppendError::NotEnoughReplicas { in_sync: isr as u32, required: min_isr }),
         }
-        if self.quorum_is_lost(around) {
-            return Err(AppendError::QuorumLost);
-        }
-        let required = self.effective_min_isr();
-        if acks == Acks::All && !leading.tracker.has_min_isr(required) {
-            return Err(AppendError::NotEnoughReplicas { in_sync: leading.tracker.isr().len() as u32, required });
-        }
-        Ok(())
     }
 
     fn not_leader(&self) -> AppendError {
@@ -414,9 +455,10 @@ impl Partition {
     pub(super) fn tick(&mut self, group: &Group, around: Surroundings<'_>) {
         let required = self.effective_min_isr();
         if let Some(leading) = &mut self.leading {
-            let error = unconfirmed(leading, required);
-            leading.for_all.expire(around.now.ms, &error);
-            leading.for_leader.expire(around.now.ms, &error);
+            let (all, leader) =
+                (unconfirmed(Acks::All, leading, required), unconfirmed(Acks::Leader, leading, required));
+            leading.for_all.expire(around.now.ms, &all);
+            leading.for_leader.expire(around.now.ms, &leader);
         }
         self.decide_caretaker(group, around);
     }
@@ -427,16 +469,17 @@ impl Partition {
         }
         let leaderless_ms = self.leaderless_since_ms.map_or(0, |since| around.now.ms.saturating_sub(since));
         let last_isr = around.views.last(self.group()).map(|view| view.isr).unwrap_or_default();
-        let decision = caretaker::decide(&caretaker::Situation {
+        let outlook = Outlook {
             is_voter: group.is_voter(),
-            in_last_isr: last_isr.contains(&around.own),
-            led_epoch: self.real_leader.broker == Some(around.own),
-            leader_dead: self.real_leader.broker.is_some_and(|broker| around.liveness.is_dead(broker)),
-            epoch: self.real_leader.epoch,
-            reachable_voters: self.reachable(around) as u32,
-            voters: self.assignment.members.len() as u32,
-            leaderless_ms,
-        });
+            in_last_known_isr: last_isr.contains(&around.own),
+            last_leader_term: self.real_leader.epoch,
+            led_it: self.real_leader.broker == Some(around.own),
+            leader_known_dead: self.real_leader.broker.is_some_and(|broker| around.liveness.is_dead(broker)),
+            reachable_voters: self.reachable(around),
+            voters: self.assignment.members.len(),
+            without_leader_ms: leaderless_ms,
+        };
+        let decision = caretaker::decide(&outlook, CARETAKER_PATIENCE_MS);
         self.set_caretaker(decision.map(|caretaker| caretaker.epoch), around);
         self.show_leadership();
     }
@@ -539,7 +582,15 @@ impl Partition {
 }
 
 /// What an appended and unconfirmed produce is told.
-fn unconfirmed(leading: &Leading, required: u32) -> AppendError {
-    let in_sync = leading.tracker.isr().len() as u32;
-    if in_sync < required { AppendError::NotEnoughReplicas { in_sync, required } } else { AppendError::TimedOut }
+fn unconfirmed(acks: Acks, leading: &Leading, required: u32) -> AppendError {
+    let isr = leading.tracker.isr().len();
+    match gate::interrupted(acks, isr, required) {
+        Refusal::NotEnoughReplicasAfterAppend => AppendError::NotEnoughReplicas { in_sync: isr as u32, required },
+        _ => AppendError::TimedOut,
+    }
+}
+
+/// Kafka's epochs have 31 bits; a group that has had more elections than that does not exist.
+fn epoch_on_wire(term: Term) -> i32 {
+    i32::try_from(term).unwrap_or(i32::MAX)
 }

@@ -121,13 +121,25 @@ impl Views {
         }
     }
 
-    /// Forgets a partition that was deleted.
-    pub fn forget(&self, group: GroupId) {
+    /// Forgets partitions that were deleted.
+    pub fn forget_all(&self, deleted: impl Fn(&GroupId) -> bool) {
         let mut table = self.table.write();
-        table.views.remove(&group);
-        table.caretakers.remove(&group);
+        let gone: Vec<GroupId> = table.views.keys().filter(|group| deleted(group)).copied().collect();
+        for group in &gone {
+            table.views.remove(group);
+            table.caretakers.remove(group);
+        }
         drop(table);
-        self.announce(group);
+        gone.into_iter().for_each(|group| self.announce(group));
+    }
+
+    /// Tells subscribers about every partition that a broker leads: it came or went.
+    pub fn announce_led_by(&self, leader: BrokerId) {
+        let table = self.table.read();
+        let led = table.views.values().filter(|entry| entry.view.leader == leader).map(|entry| entry.view.group);
+        let led: Vec<GroupId> = led.collect();
+        drop(table);
+        led.into_iter().for_each(|group| self.announce(group));
     }
 
     /// Tells subscribers that a partition's state may have changed for another reason, such as a broker's death.
