@@ -1,4 +1,7 @@
 //! The broker's parts. Read `run.rs` first: it wires them.
 #![forbid(unsafe_code)]
 
+pub mod birth;
 pub mod log;
+pub mod quorum;
+pub mod replica;

@@ -5,5 +5,7 @@ mod logger;
 mod message;
 mod storage;
 
-pub use group::{Drained, Group, GroupConfig, GroupRole, MembershipChange, ProposeError};
+pub use group::{
+    Drained, Group, GroupConfig, GroupFault, GroupRole, MembershipChange, ProposeError, SyncTicket,
+};
 pub use message::{Lane, MessageError, Outgoing, RaftMessage};

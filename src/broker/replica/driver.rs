@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -87,9 +87,44 @@ fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes.min(FRAME_BYTES_WAITING)).unwrap_or(u32::MAX)
 }
 
-/// A running engine; dropping it lets the thread go on, `stop` ends it.
+/// The receiving end of an [`EngineHandle`], until the engine starts on it.
+pub struct EngineQueue {
+    events: Sender<Queued>,
+    queue: Receiver<Queued>,
+}
+
+/// A way to the engine and its other end: peers and handlers are given the one before the engine runs on the other.
+pub fn channel() -> (EngineHandle, EngineQueue) {
+    let (events, queue) = std::sync::mpsc::channel();
+    let handle = EngineHandle {
+        events: events.clone(),
+        append_room: Arc::new(Semaphore::new(APPEND_BYTES_WAITING)),
+        frame_room: Arc::new(Semaphore::new(FRAME_BYTES_WAITING)),
+    };
+    (handle, EngineQueue { events, queue })
+}
+
+/// What the engine runs on.
+pub struct Machine<T> {
+    /// Its rules and identity.
+    pub config: EngineConfig,
+    /// What it shares with the rest of the broker.
+    pub shared: Shared,
+    /// The log.
+    pub log: Arc<Log>,
+    /// What the log held at the start.
+    pub recovered: Vec<RecoveredGroup>,
+    /// The way to other brokers.
+    pub transport: T,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The length of a tick.
+    pub tick: Duration,
+}
+
+/// A running engine.
 pub struct Running {
-    stop: Sender<Queued>,
+    events: Sender<Queued>,
     thread: JoinHandle<()>,
     stopping: Arc<AtomicBool>,
 }
@@ -98,37 +133,28 @@ impl Running {
     /// Ends the thread and waits for it.
     pub fn stop(self) {
         self.stopping.store(true, Ordering::Release);
-        let _ = self.stop.send(Queued { event: Event::Undrain, _room: None });
+        // Any event wakes it.
+        let _ = self.events.send(Queued { event: Event::Undrain, _room: None });
         if self.thread.join().is_err() {
             tracing::error!("the engine's thread had panicked");
         }
     }
 }
 
-/// Starts the engine on its own thread, so that elections go on whatever the rest of the broker does.
-pub fn start<T: Transport>(
-    config: EngineConfig,
-    shared: Shared,
-    log: Arc<Log>,
-    recovered: Vec<RecoveredGroup>,
-    transport: T,
-    clock: Arc<dyn Clock>,
-    tick: Duration,
-) -> std::io::Result<(EngineHandle, Running)> {
-    let (events, queue) = channel();
-    let handle = EngineHandle {
-        events: events.clone(),
-        append_room: Arc::new(Semaphore::new(APPEND_BYTES_WAITING)),
-        frame_room: Arc::new(Semaphore::new(FRAME_BYTES_WAITING)),
-    };
-    let stopping = Arc::new(AtomicBool::new(false));
-    let mut thread = Thread { queue, written: events.clone(), log: Arc::clone(&log), clock, tick };
-    let flag = Arc::clone(&stopping);
-    let join = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
-        let engine = Engine::new(config, shared, log, recovered, transport, thread.clock.now());
-        thread.run(engine, &flag);
-    })?;
-    Ok((handle, Running { stop: events, thread: join, stopping }))
+impl EngineQueue {
+    /// Starts the engine on its own thread, so that elections go on whatever the rest of the broker does.
+    pub fn start<T: Transport>(self, machine: Machine<T>) -> std::io::Result<Running> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stopping);
+        let events = self.events.clone();
+        let Machine { config, shared, log, recovered, transport, clock, tick } = machine;
+        let thread = Thread { queue: self.queue, written: self.events, log: Arc::clone(&log), clock, tick };
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let engine = Engine::new(config, shared, log, recovered, transport, thread.clock.now());
+            thread.run(engine, &flag);
+        })?;
+        Ok(Running { events, thread, stopping })
+    }
 }
 
 struct Thread {
@@ -140,7 +166,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn run<T: Transport>(&mut self, mut engine: Engine<T>, stopping: &AtomicBool) {
+    fn run<T: Transport>(&self, mut engine: Engine<T>, stopping: &AtomicBool) {
         let mut next_tick = Instant::now() + self.tick;
         while !stopping.load(Ordering::Acquire) {
             match self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {

@@ -410,7 +410,7 @@ impl<T: Transport> Engine<T> {
         self.shared.partitions.insert(Arc::clone(&handle));
         let config = GroupConfig {
             applied: recovered.state.commit,
-            ..self.group_config(id, &recovered.header, recovered.membership.clone())
+            ..self.group_config(id, &recovered.header, recovered.membership.clone().map(|(_, bytes)| bytes))
         };
         let opened = match &recovered.damage {
             Some(damage) => Err(damage.to_string()),

@@ -48,6 +48,14 @@ impl Liveness {
         self.peers.read().get(&broker).and_then(|peer| peer.incarnation)
     }
 
+    /// One of the brokers heard now, another for each `turn`.
+    pub fn any_up(&self, turn: usize) -> Option<BrokerId> {
+        let peers = self.peers.read();
+        let up: Vec<BrokerId> =
+            peers.iter().filter(|(_, peer)| peer.incarnation.is_some()).map(|(id, _)| *id).collect();
+        up.get(turn % up.len().max(1)).copied()
+    }
+
     /// Metadata log index that every broker heard now has applied, this one excepted.
     pub fn metadata_applied_by_all(&self) -> LogIndex {
         let peers = self.peers.read();

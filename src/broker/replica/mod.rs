@@ -23,13 +23,13 @@ mod views;
 
 pub use append::{Acks, AppendError, AppendRequest, Appended};
 pub use clock::{Clock, Now, SystemClock};
-pub use driver::{EngineHandle, Running, start};
+pub use driver::{EngineHandle, EngineQueue, Machine, Running, channel};
 pub use engine::{EngineConfig, Shared};
 pub use event::Event;
 pub use handle::{Leadership, PartitionHandle, Partitions};
 pub use liveness::{Liveness, Loss};
 pub use metadata::CommandError;
 pub use outbox::Transport;
-pub use propose::{ProposeError, Proposer, Refused};
+pub use propose::{Ask, ProposeError, Proposer, Refused};
 pub use report::Reports;
 pub use views::{Known, Views};

@@ -82,8 +82,12 @@ impl Proposer {
         deadline: Instant,
     ) -> Result<(LogIndex, Applied), ProposeError> {
         let mut why = "none is known".to_owned();
+        let mut attempt = 0;
         loop {
-            let leader = *self.shared.metadata_leader.borrow();
+            let known = *self.shared.metadata_leader.borrow();
+            // A broker that is still joining knows no leader; any broker that does will say so by not being it.
+            let leader = known.or_else(|| self.shared.liveness.any_up(attempt));
+            attempt += 1;
             let reply = match leader {
                 Some(leader) if leader == self.own => self.propose_here(command.clone(), deadline).await,
                 Some(leader) => self.forward(leader, command, deadline).await,
