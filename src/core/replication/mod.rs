@@ -7,6 +7,7 @@ pub mod high_watermark;
 mod history;
 pub mod isr;
 mod isr_set;
+mod membership;
 pub mod producer_state;
 mod progress;
 

@@ -53,15 +53,12 @@ impl Entry {
         self.newest().appended_ms
     }
 
-    /// The batch with exactly these sequences, if it still counts.
+    /// The batch with exactly these sequences, if it still counts; the oldest of several, as in Kafka.
     pub(super) fn find(&self, batch: &BatchProducer) -> Option<Appended> {
         let epoch = self.epoch();
-        let mut counting = self.batches.iter().rev().take(REMEMBERED).take_while(|b| b.epoch == epoch);
-        let same = |b: &&Batch| {
-            (b.epoch, b.base_sequence, b.last_sequence)
-                == (batch.epoch, batch.base_sequence, batch.last_sequence)
-        };
-        counting.find(same).map(Batch::appended)
+        let counting = self.batches.iter().rev().take(REMEMBERED).take_while(|b| b.epoch == epoch);
+        let wanted = (batch.epoch, batch.base_sequence, batch.last_sequence);
+        counting.filter(|b| (b.epoch, b.base_sequence, b.last_sequence) == wanted).last().map(Batch::appended)
     }
 
     pub(super) fn push(

@@ -230,6 +230,11 @@ impl ProducerState {
         self.refusals = Refusals::default();
     }
 
+    /// Whether a producer has state.
+    pub fn remembers(&self, id: i64) -> bool {
+        self.producers.contains_key(&id)
+    }
+
     /// How many producers have state.
     pub fn len(&self) -> usize {
         self.producers.len()
