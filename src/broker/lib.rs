@@ -3,5 +3,7 @@
 
 pub mod birth;
 pub mod log;
+pub mod metrics;
 pub mod quorum;
 pub mod replica;
+pub mod settings;

@@ -1,0 +1,111 @@
+//! What `chronik-broker format` is told: whose disk this will be, and how it comes to its cluster. Writes nothing.
+
+use std::path::PathBuf;
+
+use chronik_core::ids::{BrokerId, ClusterId};
+use chronik_core::metadata::limits::{BROKER_ID_MAX, BROKER_ID_MIN};
+
+use super::values::{HostPort, SettingsError};
+
+/// All that `format` is told, judged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FormatArgs {
+    pub data_dir: PathBuf,
+    pub cluster: ClusterId,
+    pub broker: BrokerId,
+    pub birth: Birth,
+}
+
+/// How the disk comes to its cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Birth {
+    /// It founds the cluster together with these, itself among them.
+    InitialVoters(Vec<Voter>),
+    /// It joins a cluster that exists.
+    Join,
+}
+
+/// A founding voter of the metadata group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Voter {
+    pub broker: BrokerId,
+    /// Its advertised peer address.
+    pub address: HostPort,
+}
+
+/// The texts of the flags.
+pub(super) struct FormatTexts {
+    pub(super) data_dir: String,
+    pub(super) cluster_id: String,
+    pub(super) broker_id: String,
+    /// `None` with `--join`.
+    pub(super) initial_voters: Option<String>,
+}
+
+impl FormatArgs {
+    pub(super) fn build(texts: FormatTexts) -> Result<Self, SettingsError> {
+        if texts.data_dir.is_empty() {
+            return Err(refuse("data-dir", "", "the path of an empty or missing folder"));
+        }
+        let cluster = texts
+            .cluster_id
+            .parse()
+            .map_err(|_| refuse("cluster-id", &texts.cluster_id, "1 to 64 of A-Z, a-z, 0-9, '-' and '_'"))?;
+        let broker = broker_id(&texts.broker_id)
+            .ok_or_else(|| refuse("broker-id", &texts.broker_id, "a whole number from 1 to 99999"))?;
+        let birth = match texts.initial_voters {
+            None => Birth::Join,
+            Some(list) => Birth::InitialVoters(voters(&list, broker)?),
+        };
+        Ok(Self { data_dir: texts.data_dir.into(), cluster, broker, birth })
+    }
+}
+
+fn broker_id(text: &str) -> Option<BrokerId> {
+    let id = text.trim().parse().ok()?;
+    (BROKER_ID_MIN..=BROKER_ID_MAX).contains(&id).then_some(BrokerId(id))
+}
+
+fn voters(list: &str, own: BrokerId) -> Result<Vec<Voter>, SettingsError> {
+    let mut voters: Vec<Voter> = Vec::new();
+    for entry in list.split(',').map(str::trim) {
+        let parsed = entry.split_once('@').and_then(|(id, address)| {
+            Some(Voter {
+                broker: broker_id(id)?,
+                address: HostPort::parse(address).filter(|at| !at.is_wildcard())?,
+            })
+        });
+        let Some(voter) = parsed else {
+            return Err(refuse(
+                "initial-voters",
+                entry,
+                "ID@HOST:PORT with commas between, as 1@a:9093,2@b:9093",
+            ));
+        };
+        if voters.iter().any(|other| other.broker == voter.broker || other.address == voter.address) {
+            return Err(refuse("initial-voters", entry, "each broker id and each address once"));
+        }
+        voters.push(voter);
+    }
+    if !matches!(voters.len(), 1 | 3 | 5) {
+        return Err(refuse(
+            "initial-voters",
+            list,
+            "1, 3 or 5 voters; brokers beyond them are formatted with --join",
+        ));
+    }
+    if !voters.iter().any(|voter| voter.broker == own) {
+        let allowed = format!("a list with broker {own}, whose disk this is; or --join instead");
+        return Err(refuse("initial-voters", list, &allowed));
+    }
+    Ok(voters)
+}
+
+fn refuse(field: &str, value: &str, allowed: &str) -> SettingsError {
+    SettingsError::Invalid {
+        field: field.into(),
+        value: value.chars().take(300).collect(),
+        origin: format!("flag --{field}"),
+        allowed: allowed.into(),
+    }
+}
