@@ -4,6 +4,7 @@
 pub mod birth;
 pub mod log;
 pub mod metrics;
+pub mod peer;
 pub mod quorum;
 pub mod replica;
 pub mod settings;
