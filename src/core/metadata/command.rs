@@ -1,0 +1,210 @@
+//! The commands of the metadata group and their bytes: kind (u16), version (u8), JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::state::Broker;
+use crate::ids::{BrokerId, TopicId};
+
+/// A change of the cluster's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// A broker announces itself: first of all its commands, again at each start.
+    RegisterBroker(Broker),
+    /// Creates a topic.
+    CreateTopic(CreateTopic),
+    /// Deletes a topic.
+    DeleteTopic(DeleteTopic),
+    /// Adds partitions to a topic.
+    CreatePartitions(CreatePartitions),
+    /// Sets and unsets configs of a topic.
+    AlterTopicConfigs(AlterTopicConfigs),
+    /// Takes the next block of producer ids.
+    AllocateProducerIds(AllocateProducerIds),
+    /// Finalises a feature level.
+    SetFeatureLevel(SetFeatureLevel),
+}
+
+/// A topic, by name or by id.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopicRef {
+    /// By name.
+    Name(String),
+    /// By id.
+    Id(TopicId),
+}
+
+/// Where the replicas of a new topic go.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TopicReplicas {
+    /// The cluster chooses.
+    Placed {
+        /// Number of partitions; the proposer has already replaced Kafka's -1 by its default.
+        partitions: i32,
+        /// Replicas of each; likewise.
+        replication_factor: i32,
+        /// Brokers the proposer believes to be up: they come first.
+        alive: BTreeSet<BrokerId>,
+    },
+    /// The client chose: the brokers of each partition, from partition 0.
+    Manual(Vec<Vec<BrokerId>>),
+}
+
+/// See [`Command::CreateTopic`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTopic {
+    /// Its UUID, drawn by the proposer. The same id and name again is the same command again: the first answer holds.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub replicas: TopicReplicas,
+    /// Configs to set.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// See [`Command::DeleteTopic`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteTopic {
+    /// Which.
+    pub topic: TopicRef,
+}
+
+/// Where the replicas of added partitions go.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NewPartitions {
+    /// The cluster chooses.
+    Placed {
+        /// Brokers the proposer believes to be up: they come first.
+        alive: BTreeSet<BrokerId>,
+    },
+    /// The client chose: the brokers of each added partition.
+    Manual(Vec<Vec<BrokerId>>),
+}
+
+/// See [`Command::CreatePartitions`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePartitions {
+    /// Which topic.
+    pub topic: TopicRef,
+    /// How many partitions it has afterwards.
+    pub count: i32,
+    /// Where they go.
+    pub replicas: NewPartitions,
+}
+
+/// See [`Command::AlterTopicConfigs`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlterTopicConfigs {
+    /// Which topic.
+    pub topic: TopicRef,
+    /// New value of each key; `None` returns it to its default. Other keys stay as they are.
+    pub changes: BTreeMap<String, Option<String>>,
+}
+
+/// See [`Command::AllocateProducerIds`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllocateProducerIds {
+    /// Who hands them out.
+    pub broker: BrokerId,
+}
+
+/// See [`Command::SetFeatureLevel`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetFeatureLevel {
+    /// The new level; it never falls.
+    pub level: u16,
+}
+
+/// Why bytes are not a command. A broker that meets one in its committed log must stop: it cannot follow.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Too short for kind and version.
+    #[error("metadata command of {0} bytes: kind and version alone take 3")]
+    Short(usize),
+    /// Written by a newer build.
+    #[error("metadata command kind {kind} version {version} is not known to this build")]
+    Unknown {
+        /// Its kind.
+        kind: u16,
+        /// Its version.
+        version: u8,
+    },
+    /// Not what kind and version promise.
+    #[error("metadata command kind {kind} version {version} is malformed: {source}")]
+    Malformed {
+        /// Its kind.
+        kind: u16,
+        /// Its version.
+        version: u8,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+}
+
+const VERSION: u8 = 1;
+
+mod kind {
+    pub(super) const REGISTER_BROKER: u16 = 1;
+    pub(super) const CREATE_TOPIC: u16 = 2;
+    pub(super) const DELETE_TOPIC: u16 = 3;
+    pub(super) const CREATE_PARTITIONS: u16 = 4;
+    pub(super) const ALTER_TOPIC_CONFIGS: u16 = 5;
+    pub(super) const ALLOCATE_PRODUCER_IDS: u16 = 6;
+    pub(super) const SET_FEATURE_LEVEL: u16 = 7;
+}
+
+impl Command {
+    /// Its bytes, as they stand in the log.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::RegisterBroker(body) => framed(kind::REGISTER_BROKER, body),
+            Self::CreateTopic(body) => framed(kind::CREATE_TOPIC, body),
+            Self::DeleteTopic(body) => framed(kind::DELETE_TOPIC, body),
+            Self::CreatePartitions(body) => framed(kind::CREATE_PARTITIONS, body),
+            Self::AlterTopicConfigs(body) => framed(kind::ALTER_TOPIC_CONFIGS, body),
+            Self::AllocateProducerIds(body) => framed(kind::ALLOCATE_PRODUCER_IDS, body),
+            Self::SetFeatureLevel(body) => framed(kind::SET_FEATURE_LEVEL, body),
+        }
+    }
+
+    /// Reads what [`Command::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let [high, low, version, body @ ..] = bytes else { return Err(DecodeError::Short(bytes.len())) };
+        let (kind, version) = (u16::from_be_bytes([*high, *low]), *version);
+        if version != VERSION {
+            return Err(DecodeError::Unknown { kind, version });
+        }
+        let command = match kind {
+            kind::REGISTER_BROKER => serde_json::from_slice(body).map(Self::RegisterBroker),
+            kind::CREATE_TOPIC => serde_json::from_slice(body).map(Self::CreateTopic),
+            kind::DELETE_TOPIC => serde_json::from_slice(body).map(Self::DeleteTopic),
+            kind::CREATE_PARTITIONS => serde_json::from_slice(body).map(Self::CreatePartitions),
+            kind::ALTER_TOPIC_CONFIGS => serde_json::from_slice(body).map(Self::AlterTopicConfigs),
+            kind::ALLOCATE_PRODUCER_IDS => serde_json::from_slice(body).map(Self::AllocateProducerIds),
+            kind::SET_FEATURE_LEVEL => serde_json::from_slice(body).map(Self::SetFeatureLevel),
+            _ => return Err(DecodeError::Unknown { kind, version }),
+        };
+        command.map_err(|source| DecodeError::Malformed { kind, version, source })
+    }
+}
+
+fn framed(kind: u16, body: &impl Serialize) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(256);
+    bytes.put_u16(kind);
+    bytes.put_u8(VERSION);
+    // Strings, numbers and maps with string keys always serialise.
+    serde_json::to_writer((&mut bytes).writer(), body).expect("a command is plain data");
+    bytes.freeze()
+}

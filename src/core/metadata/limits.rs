@@ -1,0 +1,31 @@
+//! The bounds of the cluster's state. They belong to the state machine: change one only with a feature level.
+
+/// The lowest broker id; Raft forbids 0.
+pub const BROKER_ID_MIN: u32 = 1;
+/// The highest broker id. The founding voters of the metadata group use their broker id as Raft id, so that all
+/// ids below [`FIRST_REPLICA_ID`] are theirs.
+pub const BROKER_ID_MAX: u32 = 99_999;
+/// The first replica id that is allocated to a partition's replica.
+pub const FIRST_REPLICA_ID: u64 = 100_000;
+/// The first group id of a partition; 1 is the metadata group, 2 to 15 are kept for later internal groups.
+pub const FIRST_GROUP_ID: u64 = 16;
+/// Registered brokers.
+pub const BROKERS: usize = 1_000;
+/// Listeners of one broker.
+pub const LISTENERS: usize = 16;
+/// Bytes of a listener name or of a build's version.
+pub const SHORT_TEXT: usize = 64;
+/// Bytes of a host name, a rack or a peer address.
+pub const LONG_TEXT: usize = 255;
+/// Characters of a topic name, Kafka's limit.
+pub const TOPIC_NAME: usize = 249;
+/// Partitions that one command may create, Kafka's limit.
+pub const PARTITIONS_PER_COMMAND: usize = 10_000;
+/// Partitions of the whole cluster.
+pub const PARTITIONS: usize = 100_000;
+/// Replicas of the whole cluster.
+pub const REPLICAS: usize = 300_000;
+/// Replicas of one partition.
+pub const REPLICATION_FACTOR: usize = 100;
+/// Producer ids handed out at once, Kafka's block size.
+pub const PRODUCER_ID_BLOCK: u32 = 1_000;

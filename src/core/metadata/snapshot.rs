@@ -1,0 +1,132 @@
+//! The state as it is stored: the facts without the indexes, rebuilt and checked when it is read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use super::state::{Broker, ClusterState, Topic};
+use crate::ids::{ClusterId, GroupId, LogIndex, ReplicaId};
+
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Snapshot {
+    version: u8,
+    cluster: ClusterId,
+    applied: LogIndex,
+    feature_level: u16,
+    next_group: u64,
+    next_replica: u64,
+    next_producer_id: i64,
+    brokers: Vec<Broker>,
+    topics: Vec<Topic>,
+}
+
+/// Why stored state is not taken.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Another format.
+    #[error("metadata snapshot version {0} is not known: this build reads version {VERSION}")]
+    Version(u8),
+    /// It contradicts itself.
+    #[error("metadata snapshot is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl From<ClusterState> for Snapshot {
+    fn from(state: ClusterState) -> Self {
+        Self {
+            version: VERSION,
+            cluster: state.cluster,
+            applied: state.applied,
+            feature_level: state.feature_level,
+            next_group: state.next_group,
+            next_replica: state.next_replica,
+            next_producer_id: state.next_producer_id,
+            brokers: state.brokers.into_values().map(Arc::unwrap_or_clone).collect(),
+            topics: state.topics.into_values().map(Arc::unwrap_or_clone).collect(),
+        }
+    }
+}
+
+impl TryFrom<Snapshot> for ClusterState {
+    type Error = SnapshotError;
+
+    fn try_from(stored: Snapshot) -> Result<Self, SnapshotError> {
+        if stored.version != VERSION {
+            return Err(SnapshotError::Version(stored.version));
+        }
+        let mut state = ClusterState {
+            applied: stored.applied,
+            feature_level: stored.feature_level,
+            next_group: stored.next_group,
+            next_replica: stored.next_replica,
+            next_producer_id: stored.next_producer_id,
+            ..ClusterState::new(stored.cluster)
+        };
+        for broker in stored.brokers {
+            let id = broker.id;
+            if state.brokers.insert(id, Arc::new(broker)).is_some() {
+                return Err(SnapshotError::Inconsistent(format!("broker {id} appears twice")));
+            }
+        }
+        for topic in stored.topics {
+            state.insert_topic(topic);
+        }
+        state.check().map_err(SnapshotError::Inconsistent)?;
+        Ok(state)
+    }
+}
+
+impl ClusterState {
+    /// What always holds. Checked when stored state is read, and by tests after every command.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (mut groups, mut replicas) = (BTreeMap::new(), BTreeMap::new());
+        for topic in self.topics.values() {
+            self.check_topic(topic)?;
+            for partition in &topic.partitions {
+                if let Some(other) = groups.insert(partition.group, &topic.name) {
+                    return Err(format!("group {} is of {other} and {}", partition.group, topic.name));
+                }
+                for replica in &partition.replicas {
+                    if replicas.insert(replica.replica, partition.group).is_some() {
+                        return Err(format!("replica id {} is used twice", replica.replica));
+                    }
+                }
+            }
+        }
+        let ids_are_allocated = self.next_group >= limits::FIRST_GROUP_ID
+            && self.next_producer_id >= 0
+            && groups.keys().all(|&GroupId(id)| (limits::FIRST_GROUP_ID..self.next_group).contains(&id))
+            && replicas
+                .keys()
+                .all(|&ReplicaId(id)| (limits::FIRST_REPLICA_ID..self.next_replica).contains(&id));
+        if !ids_are_allocated {
+            return Err("a counter, group id or replica id lies outside its range".into());
+        }
+        let same = groups.len() == self.groups.len()
+            && replicas.len() == self.replicas
+            && self.names.len() == self.topics.len()
+            && self.keys.len() == self.topics.len();
+        if same { Ok(()) } else { Err("indexes and topics disagree: a name or id is used twice".into()) }
+    }
+
+    fn check_topic(&self, topic: &Topic) -> Result<(), String> {
+        if topic.partitions.is_empty() {
+            return Err(format!("topic {} has no partition", topic.name));
+        }
+        for (at, partition) in topic.partitions.iter().enumerate() {
+            let complete = i32::try_from(at) == Ok(partition.number)
+                && self.groups.get(&partition.group) == Some(&(topic.id, partition.number))
+                && partition.replicas.len() == topic.replication_factor as usize;
+            let known = |broker| self.brokers.contains_key(broker);
+            if !complete || !partition.replicas.iter().all(|replica| known(&replica.broker)) {
+                return Err(format!("partition {at} of topic {} is not well formed", topic.name));
+            }
+        }
+        Ok(())
+    }
+}

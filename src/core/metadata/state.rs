@@ -1,0 +1,231 @@
+//! What the cluster is: brokers, topics, partitions, counters. Reading only; `apply.rs` alone changes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use super::snapshot::Snapshot;
+use crate::ids::{BrokerId, ClusterId, DiskId, GroupId, Incarnation, LogIndex, ReplicaId, TopicId};
+
+/// A registered broker.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// Its number.
+    pub id: BrokerId,
+    /// The data folder it runs on.
+    pub disk: DiskId,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+    /// What Kafka clients are told to connect to, by listener name.
+    pub listeners: Vec<Listener>,
+    /// `host:port` at which other brokers reach it.
+    pub peer_address: String,
+    /// Version of the build it runs.
+    pub version: String,
+    /// Feature levels that build can work at.
+    pub features: FeatureRange,
+    /// Which start of its data folder this is, from 1.
+    pub incarnation_start: u64,
+}
+
+impl Broker {
+    /// The life that registered.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation { disk: self.disk, start: self.incarnation_start }
+    }
+
+    /// The listener of that name.
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+}
+
+/// An advertised listener of a broker.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name, such as `PLAINTEXT`.
+    pub name: String,
+    /// Host that clients connect to.
+    pub host: String,
+    /// Port that clients connect to.
+    pub port: u16,
+}
+
+/// The feature levels a build can work at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureRange {
+    /// Lowest.
+    pub min: u16,
+    /// Highest.
+    pub max: u16,
+}
+
+impl FeatureRange {
+    /// What this build can work at.
+    pub const THIS_BUILD: FeatureRange = FeatureRange { min: 1, max: 1 };
+
+    /// Whether `level` lies within.
+    pub fn contains(self, level: u16) -> bool {
+        (self.min..=self.max).contains(&level)
+    }
+}
+
+/// A topic.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// Its UUID.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// Replicas of each partition, as created.
+    pub replication_factor: u32,
+    /// Configs that were set.
+    pub configs: BTreeMap<String, String>,
+    /// Its partitions; the place in the list is the partition's number.
+    pub partitions: Vec<Partition>,
+}
+
+impl Topic {
+    /// The partition of that number.
+    pub fn partition(&self, number: i32) -> Option<&Partition> {
+        usize::try_from(number).ok().and_then(|at| self.partitions.get(at))
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// Its number, from 0.
+    pub number: i32,
+    /// Its Raft group.
+    pub group: GroupId,
+    /// Its replicas, the preferred leader first.
+    pub replicas: Vec<Replica>,
+}
+
+impl Partition {
+    /// The replica on that broker.
+    pub fn replica_on(&self, broker: BrokerId) -> Option<&Replica> {
+        self.replicas.iter().find(|replica| replica.broker == broker)
+    }
+}
+
+/// A replica of a partition: a Raft id tied to one disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replica {
+    /// The broker that holds it.
+    pub broker: BrokerId,
+    /// Its Raft id.
+    pub replica: ReplicaId,
+    /// The data folder it lives in: on another one it is not this replica.
+    pub disk: DiskId,
+}
+
+/// Everything the metadata group agrees on. Cloning shares the topics and brokers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Snapshot", into = "Snapshot")]
+pub struct ClusterState {
+    pub(super) cluster: ClusterId,
+    pub(super) applied: LogIndex,
+    pub(super) feature_level: u16,
+    pub(super) next_group: u64,
+    pub(super) next_replica: u64,
+    pub(super) next_producer_id: i64,
+    pub(super) brokers: BTreeMap<BrokerId, Arc<Broker>>,
+    pub(super) topics: BTreeMap<TopicId, Arc<Topic>>,
+    pub(super) names: BTreeMap<String, TopicId>,
+    /// Collision key of each name: `a.b` and `a_b` have the same.
+    pub(super) keys: BTreeMap<String, TopicId>,
+    pub(super) groups: BTreeMap<GroupId, (TopicId, i32)>,
+    pub(super) replicas: usize,
+}
+
+impl ClusterState {
+    /// The state before the first command.
+    pub fn new(cluster: ClusterId) -> Self {
+        Self {
+            cluster,
+            applied: 0,
+            feature_level: 1,
+            next_group: limits::FIRST_GROUP_ID,
+            next_replica: limits::FIRST_REPLICA_ID,
+            next_producer_id: 0,
+            brokers: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            replicas: 0,
+        }
+    }
+
+    /// The cluster's identity.
+    pub fn cluster(&self) -> &ClusterId {
+        &self.cluster
+    }
+
+    /// Index of the last entry this state contains.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// The finalised feature level: it decides what may be written.
+    pub fn feature_level(&self) -> u16 {
+        self.feature_level
+    }
+
+    /// Every registered broker, ascending.
+    pub fn brokers(&self) -> impl ExactSizeIterator<Item = &Arc<Broker>> {
+        self.brokers.values()
+    }
+
+    /// The broker of that number.
+    pub fn broker(&self, id: BrokerId) -> Option<&Arc<Broker>> {
+        self.brokers.get(&id)
+    }
+
+    /// Every topic, by name.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
+        self.names.values().map(|id| &self.topics[id])
+    }
+
+    /// The topic of that id.
+    pub fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(&id)
+    }
+
+    /// The topic of that name.
+    pub fn topic_by_name(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// The topic and partition a group belongs to.
+    pub fn group(&self, group: GroupId) -> Option<(&Arc<Topic>, &Partition)> {
+        let (topic, number) = self.groups.get(&group)?;
+        let topic = self.topics.get(topic)?;
+        Some((topic, topic.partition(*number)?))
+    }
+
+    /// Every partition with its topic, by group.
+    pub fn partitions(&self) -> impl Iterator<Item = (&Arc<Topic>, &Partition)> {
+        self.groups.keys().filter_map(|&group| self.group(group))
+    }
+
+    /// Number of partitions.
+    pub fn partition_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Number of replicas.
+    pub fn replica_count(&self) -> usize {
+        self.replicas
+    }
+}
