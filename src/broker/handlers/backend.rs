@@ -1,0 +1,205 @@
+//! What the handlers need of the broker around them: the cluster's image, the partitions held here, and the way to
+//! the metadata leader. Traits only; the engine implements them, and so does the tests' backend in memory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chronik_core::config::{BrokerValues, TopicConfig};
+use chronik_core::ids::{BrokerId, Offset, Term, TopicId};
+use chronik_core::metadata::{Applied, ClusterState, Command, Partition, Refusal, Topic};
+use chronik_core::view::PartitionReport;
+use futures::future::BoxFuture;
+use tokio::sync::{oneshot, watch};
+
+use crate::log::batch::CheckedBatch;
+
+/// The broker as its handlers see it. Every method but `propose` answers at once, from memory.
+pub trait Backend: Send + Sync + 'static {
+    /// The broker that answers.
+    fn broker_id(&self) -> BrokerId;
+
+    /// The cluster's metadata as applied here.
+    fn cluster(&self) -> Arc<ClusterState>;
+
+    /// Whether this broker hears from that one; always true of itself.
+    fn is_alive(&self, broker: BrokerId) -> bool;
+
+    /// The leader of the metadata group, if one is known.
+    fn metadata_leader(&self) -> Option<BrokerId>;
+
+    /// What is known of a partition, and from whom: `views::partition_report`.
+    fn report(&self, topic: &Topic, partition: &Partition) -> PartitionReport;
+
+    /// The replica of that partition that this broker holds.
+    fn replica(&self, topic: TopicId, partition: i32) -> Option<Arc<dyn ReplicaHandle>>;
+
+    /// The configs in force for a topic.
+    fn topic_config(&self, topic: &Topic) -> TopicConfig;
+
+    /// What this broker's own settings became, for DescribeConfigs; `num.partitions` and
+    /// `default.replication.factor` are among them.
+    fn broker_values(&self) -> Arc<BrokerValues>;
+
+    /// Unix milliseconds: what a record's timestamp is compared with.
+    fn unix_ms(&self) -> i64;
+
+    /// Sends a command through the metadata leader; done when it is applied there and then here.
+    fn propose(&self, command: Command, timeout: Duration) -> BoxFuture<'static, Result<Applied, ProposeError>>;
+}
+
+/// Why a command was not applied, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It may yet be applied.
+    #[error("the metadata group did not answer in time: the change may still be made")]
+    TimedOut,
+    /// It was not proposed.
+    #[error("no metadata leader is known")]
+    NoLeader,
+    /// The state machine refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// What a replica is to its partition right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leadership {
+    /// It leads in this epoch.
+    Leader { epoch: Term },
+    /// Another leads, or nobody known.
+    Follower { leader: Option<BrokerId>, epoch: Term },
+    /// It is what remains of a lost quorum: it shows itself and writes nothing.
+    Caretaker { epoch: Term },
+    /// It was taken out of service.
+    Quarantined { reason: String },
+}
+
+/// A partition's replica on this broker.
+pub trait ReplicaHandle: Send + Sync {
+    /// Its part, and the epoch it goes by.
+    fn leadership(&self) -> Leadership;
+
+    /// Consumers read below this.
+    fn high_watermark(&self) -> Offset;
+
+    /// The first offset there is.
+    fn log_start_offset(&self) -> Offset;
+
+    /// The next offset after the last synced record.
+    fn log_end_offset(&self) -> Offset;
+
+    /// False on a new leader until its high watermark has reached the start of its epoch.
+    fn epoch_start_reached(&self) -> bool;
+
+    /// Changes whenever high watermark or leadership do.
+    fn progress(&self) -> watch::Receiver<u64>;
+
+    /// Whole batches from the one that holds `from`, all below `below`, of at most `max_bytes`; with
+    /// `at_least_one` the first batch comes whatever its size. Reads from disk: called on a blocking thread.
+    fn read(
+        &self,
+        from: Offset,
+        below: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Bytes, ReadError>;
+
+    /// The first record below `below` with a timestamp of at least `timestamp`. Reads from disk.
+    fn offset_for_time(&self, timestamp: i64, below: Offset) -> Result<Option<TimedOffset>, ReadError>;
+
+    /// The greatest timestamp below `below`.
+    fn max_timestamp(&self, below: Offset) -> Option<i64>;
+
+    /// The greatest epoch with records that is not above `epoch`, and the offset after its last record.
+    fn end_of_epoch(&self, epoch: Term) -> Option<(Term, Offset)>;
+
+    /// The epoch of the record at that offset.
+    fn epoch_at(&self, offset: Offset) -> Option<Term>;
+
+    /// Hands a batch to the engine. Batches are taken in the order of these calls; it never blocks. The answer comes
+    /// by the deadline: with acks=0 once the batch is taken, else once the acks are there.
+    fn append(&self, request: AppendRequest) -> oneshot::Receiver<Result<Appended, AppendError>>;
+}
+
+/// A record's place and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOffset {
+    /// Where it is.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: i64,
+}
+
+/// The log could not be read; the replica is being taken out of service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read the log: {0}")]
+pub struct ReadError(pub String);
+
+/// Whose acknowledgement a producer awaits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// Nobody's: it wants no answer.
+    None,
+    /// The leader's.
+    Leader,
+    /// Every in-sync replica's.
+    All,
+}
+
+impl Acks {
+    /// Kafka's numbers: 0, 1 and -1.
+    pub fn from_wire(number: i16) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Leader),
+            -1 => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
+/// One batch for one partition.
+#[derive(Debug)]
+pub struct AppendRequest {
+    /// The batch.
+    pub batch: CheckedBatch,
+    /// When it counts as written.
+    pub acks: Acks,
+    /// When the producer gives up.
+    pub deadline: Instant,
+}
+
+/// Where a batch went. A duplicate is answered with the place of the original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// The first offset there is.
+    pub log_start_offset: Offset,
+}
+
+/// Why a batch was not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("this broker does not lead the partition")]
+    NotLeader { leader: Option<BrokerId>, epoch: Term },
+    #[error("too few replicas are in sync")]
+    NotEnoughReplicas,
+    #[error("the partition's quorum is lost")]
+    QuorumLost,
+    #[error("it was not acknowledged in time")]
+    TimedOut,
+    #[error("its sequence number does not follow the producer's last one")]
+    OutOfOrderSequence,
+    #[error("its sequence numbers were seen before, too long ago to say where they went")]
+    DuplicateSequence,
+    #[error("its producer epoch is older than the producer's current one")]
+    InvalidProducerEpoch,
+    #[error("nothing is known of its producer")]
+    UnknownProducerId,
+    #[error("the log cannot be written")]
+    Storage,
+    #[error("the broker has more to write than it can hold")]
+    Backpressure,
+}

@@ -1,0 +1,78 @@
+//! Which brokers a client is told of, and where: those alive, at the listener through which it asked.
+
+use std::sync::Arc;
+
+use chronik_core::ids::{BrokerId, Term};
+use chronik_core::metadata::{Broker, ClusterState, Listener};
+use kafka_protocol::messages;
+use kafka_protocol::protocol::StrBytes;
+
+use super::backend::Backend;
+
+/// No broker, in Kafka's numbers.
+pub(super) const NOBODY: messages::BrokerId = messages::BrokerId(-1);
+
+/// A broker's number as Kafka writes it.
+pub(super) fn node_id(broker: BrokerId) -> messages::BrokerId {
+    messages::BrokerId(i32::try_from(broker.0).unwrap_or(i32::MAX))
+}
+
+/// An epoch as Kafka writes it; 0, before the first leader, is -1.
+pub(super) fn epoch(term: Term) -> i32 {
+    match term {
+        0 => -1,
+        term => i32::try_from(term).unwrap_or(i32::MAX),
+    }
+}
+
+/// A broker that can be reached through a listener.
+pub(super) struct Endpoint {
+    broker: Arc<Broker>,
+    listener: Listener,
+}
+
+impl Endpoint {
+    pub(super) fn node(&self) -> messages::BrokerId {
+        node_id(self.broker.id)
+    }
+
+    pub(super) fn host(&self) -> StrBytes {
+        StrBytes::from_string(self.listener.host.clone())
+    }
+
+    pub(super) fn port(&self) -> i32 {
+        i32::from(self.listener.port)
+    }
+
+    pub(super) fn rack(&self) -> Option<StrBytes> {
+        self.broker.rack.clone().map(StrBytes::from_string)
+    }
+}
+
+/// Every broker that is alive and has that listener, ascending.
+pub(super) fn alive(backend: &dyn Backend, cluster: &ClusterState, listener: &str) -> Vec<Endpoint> {
+    let alive = cluster.brokers().filter(|broker| backend.is_alive(broker.id));
+    alive.filter_map(|broker| at(broker, listener)).collect()
+}
+
+/// Where one broker is reached, if it is alive and has that listener.
+pub(super) fn of(
+    backend: &dyn Backend,
+    cluster: &ClusterState,
+    broker: BrokerId,
+    listener: &str,
+) -> Option<Endpoint> {
+    cluster.broker(broker).filter(|_| backend.is_alive(broker)).and_then(|broker| at(broker, listener))
+}
+
+fn at(broker: &Arc<Broker>, listener: &str) -> Option<Endpoint> {
+    let listener = broker.listener(listener)?.clone();
+    Some(Endpoint { broker: broker.clone(), listener })
+}
+
+/// The broker named as controller: the metadata leader, or any that is alive. Any of them takes admin requests.
+pub(super) fn controller(backend: &dyn Backend, endpoints: &[Endpoint]) -> messages::BrokerId {
+    let leader = backend.metadata_leader().map(node_id);
+    let listed = |id: &messages::BrokerId| endpoints.iter().any(|e| e.node() == *id);
+    leader.filter(listed).or_else(|| endpoints.first().map(Endpoint::node)).unwrap_or(NOBODY)
+}

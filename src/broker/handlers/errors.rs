@@ -1,0 +1,87 @@
+//! Errors to Kafka's codes. A produce never gets -1 UNKNOWN_SERVER_ERROR, after which clients write records twice.
+
+use chronik_core::metadata::Refusal;
+use kafka_protocol::protocol::StrBytes;
+
+use super::backend::{AppendError, ProposeError};
+
+pub(crate) const NONE: i16 = 0;
+pub(crate) const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub(crate) const CORRUPT_MESSAGE: i16 = 2;
+pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
+pub(crate) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+pub(crate) const REQUEST_TIMED_OUT: i16 = 7;
+pub(crate) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+pub(crate) const INVALID_TOPIC_EXCEPTION: i16 = 17;
+pub(crate) const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
+pub(crate) const INVALID_REQUIRED_ACKS: i16 = 21;
+pub(crate) const UNSUPPORTED_VERSION: i16 = 35;
+pub(crate) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
+pub(crate) const INVALID_CONFIG: i16 = 40;
+pub(crate) const INVALID_REQUEST: i16 = 42;
+pub(crate) const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+pub(crate) const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+pub(crate) const INVALID_PRODUCER_EPOCH: i16 = 47;
+pub(crate) const INVALID_TXN_STATE: i16 = 48;
+pub(crate) const KAFKA_STORAGE_ERROR: i16 = 56;
+pub(crate) const UNKNOWN_PRODUCER_ID: i16 = 59;
+pub(crate) const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+pub(crate) const LISTENER_NOT_FOUND: i16 = 72;
+pub(crate) const FENCED_LEADER_EPOCH: i16 = 74;
+pub(crate) const UNKNOWN_LEADER_EPOCH: i16 = 75;
+pub(crate) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+pub(crate) const OFFSET_NOT_AVAILABLE: i16 = 78;
+pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
+pub(crate) const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
+pub(crate) const UNSUPPORTED_ENDPOINT_TYPE: i16 = 115;
+
+/// The code of a batch that was not acknowledged.
+///
+/// Backpressure gets the one retriable code that makes no client look for another leader.
+pub(crate) fn of_append(error: &AppendError) -> i16 {
+    match error {
+        AppendError::NotLeader { .. } => NOT_LEADER_OR_FOLLOWER,
+        AppendError::NotEnoughReplicas | AppendError::QuorumLost => NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        AppendError::TimedOut | AppendError::Backpressure => REQUEST_TIMED_OUT,
+        AppendError::OutOfOrderSequence => OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendError::DuplicateSequence => DUPLICATE_SEQUENCE_NUMBER,
+        AppendError::InvalidProducerEpoch => INVALID_PRODUCER_EPOCH,
+        AppendError::UnknownProducerId => UNKNOWN_PRODUCER_ID,
+        AppendError::Storage => KAFKA_STORAGE_ERROR,
+    }
+}
+
+/// A code and what a person should read beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: i16,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: i16, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The message as the wire wants it.
+    pub(crate) fn text(&self) -> Option<StrBytes> {
+        Some(StrBytes::from_string(self.message.clone()))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code.kafka_code(), refusal.to_string())
+    }
+}
+
+impl From<ProposeError> for Failure {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Refused(refusal) => refusal.into(),
+            // Both are retried by clients.
+            ProposeError::TimedOut | ProposeError::NoLeader => Self::new(REQUEST_TIMED_OUT, error.to_string()),
+        }
+    }
+}

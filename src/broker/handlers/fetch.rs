@@ -1,0 +1,60 @@
+//! Fetch: waits until there is enough to read below the high watermarks, then reads it.
+//!
+//! There are no fetch sessions: every answer says session 0, so that clients name all partitions each time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Handlers;
+use super::errors::FETCH_SESSION_ID_NOT_FOUND;
+use crate::server::RequestContext;
+
+mod answer;
+mod target;
+mod wait;
+
+use answer::Answer;
+use target::Target;
+
+/// Most bytes of records in one answer, Kafka's `fetch.max.bytes`.
+const MAX_BYTES: usize = 55 * 1024 * 1024;
+/// While there is something but not enough, it is looked at again no sooner than this.
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(crate) async fn handle(
+    handlers: Arc<Handlers>,
+    context: RequestContext,
+    request: FetchRequest,
+) -> FetchResponse {
+    if request.session_id != 0 {
+        return FetchResponse::default().with_error_code(FETCH_SESSION_ID_NOT_FOUND);
+    }
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let deadline = Instant::now() + wait;
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_BYTES);
+    let mut targets = Target::all(handlers.backend.as_ref(), &context, &request);
+    loop {
+        let progress = wait::Progress::of(&targets);
+        targets = target::read_all(targets, max_bytes).await;
+        let bytes: usize = targets.iter().map(Target::bytes).sum();
+        let urgent = targets.iter().any(Target::is_urgent);
+        let now = Instant::now();
+        if urgent || bytes >= min_bytes.min(max_bytes) || now >= deadline || targets.is_empty() {
+            return Answer::new(handlers.backend.as_ref(), &context).response(&request, targets);
+        }
+        if timeout_at(deadline, progress.any()).await.is_ok() && bytes > 0 {
+            sleep_until(deadline.min(now + PAUSE)).await;
+        }
+    }
+}
+
+/// Every partition asked for, with the place of its topic in the request.
+fn asked(request: &FetchRequest) -> impl Iterator<Item = (usize, &FetchTopic, &FetchPartition)> {
+    let topics = request.topics.iter().enumerate();
+    topics.flat_map(|(at, topic)| topic.partitions.iter().map(move |partition| (at, topic, partition)))
+}

@@ -1,0 +1,48 @@
+//! What Kafka requests mean, one file per API. Handlers see the broker through `backend` and never a socket.
+
+pub mod backend;
+
+mod access;
+mod endpoints;
+mod errors;
+mod lookup;
+mod producer_ids;
+mod proposals;
+
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod fetch;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod partition_state;
+pub(crate) mod produce;
+pub(crate) mod produce_unsupported;
+
+use std::sync::Arc;
+
+use backend::Backend;
+use producer_ids::ProducerIds;
+
+/// The broker around the handlers, and the little they remember between requests.
+pub struct Handlers {
+    pub(crate) backend: Arc<dyn Backend>,
+    producer_ids: ProducerIds,
+}
+
+impl Handlers {
+    /// Handlers that work on `backend`.
+    pub fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
+        Arc::new(Self { backend, producer_ids: ProducerIds::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

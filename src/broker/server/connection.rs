@@ -1,0 +1,201 @@
+//! One connection: requests are started in the order they arrive and answered in that order.
+//!
+//! A reader and a writer share one task. The reader starts what may start at once (Produce); everything else begins
+//! when the writer gets to it, after all answers before it, so that a client sees the effects of its own requests.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::ServerSettings;
+use super::context::{Principal, RequestContext};
+use super::dispatch::{After, Refusal, Work, dispatch};
+use super::frame::{FrameError, FrameLimits, Frames};
+use super::in_flight::{InFlight, Permit};
+use super::stream::Stream;
+use super::wire::RequestHead;
+use crate::handlers::backend::Backend;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("the client closed it")]
+    Client,
+    #[error("it was told to stop")]
+    Stopped,
+    #[error("{0}")]
+    Answered(&'static str),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("write: {0}")]
+    Write(io::Error),
+    #[error("the client took no answer for {0:?}")]
+    NotRead(Duration),
+}
+
+/// What a connection needs to know.
+pub(super) struct Connection {
+    pub(super) listener: Arc<str>,
+    pub(super) peer: SocketAddr,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) settings: Arc<ServerSettings>,
+    /// Cancelled: no further request is read.
+    pub(super) stop: CancellationToken,
+}
+
+struct Pending {
+    work: Work,
+    permit: Permit,
+}
+
+impl Connection {
+    /// Serves until an end, then gives the answers still owed a little time.
+    pub(super) async fn serve<S: Stream>(self, stream: S) -> End {
+        let (read, write) = tokio::io::split(stream);
+        let (queue, pending) = mpsc::channel(self.settings.max_in_flight_requests.max(1));
+        let reader = self.read(read, queue);
+        let mut writer = pin!(self.write(write, pending));
+        tokio::select! {
+            end = reader => match timeout(self.settings.drain_timeout, writer).await {
+                Ok(Err(failed)) => failed,
+                Ok(Ok(())) | Err(_) => end,
+            },
+            ended = &mut writer => ended.err().unwrap_or(End::Stopped),
+        }
+    }
+
+    /// Reads and starts requests. Dropping `queue` at its end lets the writer finish.
+    async fn read<R: AsyncRead + Unpin>(&self, read: R, queue: mpsc::Sender<Pending>) -> End {
+        match self.stop.run_until_cancelled(self.read_all(read, queue)).await {
+            Some(end) => end,
+            None => End::Stopped,
+        }
+    }
+
+    async fn read_all<R: AsyncRead + Unpin>(&self, read: R, queue: mpsc::Sender<Pending>) -> End {
+        let in_flight = InFlight::new(self.settings.max_in_flight_bytes);
+        let limits = FrameLimits {
+            max_request_bytes: self.settings.max_request_bytes,
+            idle_timeout: self.settings.idle_timeout,
+        };
+        let mut frames = Frames::new(read, limits);
+        loop {
+            let (frame, permit) = match frames.next(&in_flight).await {
+                Ok(Some(next)) => next,
+                Ok(None) => return End::Client,
+                Err(error) => return error.into(),
+            };
+            match self.start(frame, permit, &in_flight).await {
+                Ok(pending) => {
+                    if queue.send(pending).await.is_err() {
+                        return End::Stopped;
+                    }
+                }
+                Err(refusal) => return refusal.into(),
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        mut frame: Bytes,
+        mut permit: Permit,
+        in_flight: &InFlight,
+    ) -> Result<Pending, Refusal> {
+        let head = RequestHead::split_from(&mut frame)?;
+        if head.api_key == ApiKey::Produce as i16 {
+            in_flight.none_queued().await;
+        }
+        let (work, wait) = dispatch(&self.backend, self.context(head), frame)?;
+        if matches!(work, Work::Queued(_)) {
+            permit.queue();
+        }
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        Ok(Pending { work, permit })
+    }
+
+    fn context(&self, head: RequestHead) -> RequestContext {
+        RequestContext {
+            listener: self.listener.clone(),
+            peer: self.peer,
+            principal: Principal::Anonymous,
+            client_id: head.client_id,
+            api_key: head.api_key,
+            api_version: head.api_version,
+            correlation_id: head.correlation_id,
+        }
+    }
+
+    /// Awaits and writes answers in order, until there are no more requests.
+    async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        mut write: W,
+        mut pending: mpsc::Receiver<Pending>,
+    ) -> Result<(), End> {
+        let mut closing = Closing { at: None, stop: &self.stop };
+        while let Some(Pending { work, permit }) = closing.during(pending.recv()).await {
+            let (Work::Started(work) | Work::Queued(work)) = work;
+            let reply = closing.during(work).await;
+            if let Some(frame) = reply.frame {
+                self.write_frame(&mut write, &frame).await?;
+            }
+            drop(permit);
+            match reply.after {
+                After::Continue => {}
+                After::Close(reason) => return Err(End::Answered(reason)),
+                After::CloseIn(time) => closing.begin(time),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_frame<W: AsyncWrite + Unpin>(&self, write: &mut W, frame: &Bytes) -> Result<(), End> {
+        let idle = self.settings.idle_timeout;
+        match timeout(idle, write.write_all(frame)).await {
+            Ok(written) => written.map_err(End::Write),
+            Err(_) => Err(End::NotRead(idle)),
+        }
+    }
+}
+
+/// A connection's appointed end: reading stops when it is due, whatever the writer waits for.
+struct Closing<'a> {
+    at: Option<Pin<Box<Sleep>>>,
+    stop: &'a CancellationToken,
+}
+
+impl Closing<'_> {
+    /// Sets the end, unless one is set.
+    fn begin(&mut self, time: Duration) {
+        if self.at.is_none() && !self.stop.is_cancelled() {
+            self.at = Some(Box::pin(sleep(time)));
+        }
+    }
+
+    async fn during<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        if let Some(at) = &mut self.at {
+            tokio::select! {
+                done = &mut work => return done,
+                () = at => {}
+            }
+            self.at = None;
+            self.stop.cancel();
+        }
+        work.await
+    }
+}

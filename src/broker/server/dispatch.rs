@@ -1,0 +1,146 @@
+//! From a request's bytes to the future of its answer. The only door to the handlers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+
+use super::api_table::{self, Api};
+use super::context::RequestContext;
+use super::wire::{self, WireError};
+use super::access;
+use crate::handlers::api_versions;
+use crate::handlers::backend::Backend;
+
+/// What becomes of the connection once an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It stays.
+    Continue,
+    /// It is closed.
+    Close(&'static str),
+    /// It is read no more after this time, counted from the first such answer.
+    CloseIn(Duration),
+}
+
+/// A handler's result, ready for the connection.
+pub(super) struct Reply {
+    /// The answer; none for a request that wants none.
+    pub(super) frame: Option<Bytes>,
+    pub(super) after: After,
+}
+
+/// A request that was accepted.
+pub(super) enum Work {
+    /// It is under way: only its result is awaited.
+    Started(BoxFuture<'static, Reply>),
+    /// It begins when everything before it on the connection is answered.
+    Queued(BoxFuture<'static, Reply>),
+}
+
+/// Why a request ends its connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("API key {key} in version {version} is not served")]
+    NotServed { key: i16, version: i16 },
+    #[error("{principal} may not send API key {key}")]
+    NotAuthorized { principal: String, key: i16 },
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Decodes and starts a request. Kafka closes the connection of a request it does not serve, except for ApiVersions,
+/// whose answer is how a client learns what is served.
+pub(super) fn dispatch(
+    backend: &Arc<dyn Backend>,
+    context: RequestContext,
+    body: Bytes,
+) -> Result<(Work, Duration), Refusal> {
+    let (key, version) = (context.api_key, context.api_version);
+    if !access::authorize(&context) {
+        return Err(Refusal::NotAuthorized { principal: format!("{:?}", context.principal), key });
+    }
+    let wait = access::throttle(&context, body.len());
+    let work = match api_table::find(key) {
+        Some(api) if api.accepts(version) => {
+            (api.start)(Call { backend: backend.clone(), context, body, api })?
+        }
+        Some(api) if api.is_api_versions() => unsupported_api_versions(&context),
+        _ => return Err(Refusal::NotServed { key, version }),
+    };
+    Ok((work, wait))
+}
+
+fn unsupported_api_versions(context: &RequestContext) -> Work {
+    let reply = encoded(context, 0, &api_versions::unsupported_version());
+    Work::Queued(futures::future::ready(reply).boxed())
+}
+
+/// A request on its way to its handler.
+pub(super) struct Call {
+    backend: Arc<dyn Backend>,
+    context: RequestContext,
+    body: Bytes,
+    api: &'static Api,
+}
+
+impl Call {
+    /// For a handler that begins when its turn comes.
+    pub(super) fn queued<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
+    where
+        Q: Decodable + Send + 'static,
+        A: Encodable + HeaderVersion + Send,
+        H: FnOnce(Arc<dyn Backend>, RequestContext, Q) -> F + Send + 'static,
+        F: Future<Output = A> + Send,
+    {
+        let wire_version = self.api.wire_version(self.context.api_version);
+        let request = wire::decode::<Q>(self.body, self.api.shape, wire_version)?;
+        let (backend, context) = (self.backend, self.context);
+        Ok(Work::Queued(Box::pin(async move {
+            let answer = handle(backend, context.clone(), request).await;
+            encoded(&context, wire_version, &answer)
+        })))
+    }
+
+    /// For a handler that starts at once and says itself what to send, and whether.
+    pub(super) fn started<Q, A, H, F>(self, start: H) -> Result<Work, WireError>
+    where
+        Q: Decodable,
+        A: Encodable + HeaderVersion + Send,
+        H: FnOnce(Arc<dyn Backend>, &RequestContext, Q) -> F,
+        F: Future<Output = (Option<A>, After)> + Send + 'static,
+    {
+        let version = self.context.api_version;
+        let request = wire::decode::<Q>(self.body, self.api.shape, version)?;
+        let (context, result) = {
+            let result = start(self.backend, &self.context, request);
+            (self.context, result)
+        };
+        Ok(Work::Started(Box::pin(async move {
+            let (answer, after) = result.await;
+            match answer {
+                None => Reply { frame: None, after },
+                Some(answer) => {
+                    let reply = encoded(&context, version, &answer);
+                    let after = if reply.after == After::Continue { after } else { reply.after };
+                    Reply { after, ..reply }
+                }
+            }
+        })))
+    }
+}
+
+/// An answer that cannot be encoded is a bug in its handler: it is logged and costs the connection, not the process.
+fn encoded<A: Encodable + HeaderVersion>(context: &RequestContext, version: i16, answer: &A) -> Reply {
+    match wire::encode_frame(context.correlation_id, version, answer) {
+        Ok(frame) => Reply { frame: Some(frame), after: After::Continue },
+        Err(error) => {
+            tracing::error!(api = context.api_key, version, error, "encode an answer");
+            Reply { frame: None, after: After::Close("its answer cannot be encoded") }
+        }
+    }
+}
