@@ -33,7 +33,7 @@ impl Batch {
     }
 }
 
-/// A producer's batches in log order: the last five committed ones of one epoch, then all uncommitted ones. Those that
+/// A producer's batches in log order: the last five committed ones, then all uncommitted ones. Those that
 /// count are the last five of the newest one's epoch. Never empty while it is in the table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
@@ -87,15 +87,8 @@ impl Entry {
 
     /// Drops what no cut above `committed` can bring back.
     pub(super) fn fold(&mut self, committed: LogIndex) {
-        let mut settled = self.batches.iter().take_while(|b| b.index <= committed).count();
-        while settled > 1 {
-            let same_epoch = self.batches[0].epoch == self.batches[settled - 1].epoch;
-            if settled <= REMEMBERED && same_epoch {
-                break;
-            }
-            self.batches.pop_front();
-            settled -= 1;
-        }
+        let settled = self.batches.iter().take_while(|b| b.index <= committed).count();
+        self.batches.drain(..settled.saturating_sub(REMEMBERED));
     }
 
     pub(super) fn has_uncommitted(&self, committed: LogIndex) -> bool {

@@ -166,8 +166,8 @@ impl ProducerState {
         if batch.base_sequence == expected { Ok(Sequencing::New) } else { Err(out_of_order(batch, expected)) }
     }
 
-    /// A batch was appended to the log at `index`, by this leader or by replication: what is in the log is the truth, so
-    /// nothing is judged here.
+    /// A batch entered the log at `index`, by this leader or by replication: what is in the log is the truth, so nothing is
+    /// judged here. To be called as the entry enters the Raft log, before it is synced and before it can commit.
     ///
     /// # Panics
     /// If the log did not move forward: replaced entries are cut first.

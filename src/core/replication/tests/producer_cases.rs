@@ -123,7 +123,7 @@ fn behind_a_refused_first_batch_all_wait_for_it() {
     assert!(log.state.is_empty(), "a refused batch leaves no state");
     assert_eq!(log.produce(batch(1, 0, 5, 5)), Err(20));
     log.state.refused(&batch(1, 0, 5, 5), 20, 1);
-    assert_eq!(log.produce(batch(1, 0, 10, 5)), Err(20), "the first one stays the first");
+    assert_eq!(log.produce(batch(1, 0, 10, 5)), Err(20));
     assert_eq!(log.produce(batch(2, 0, 5, 5)), Ok(Sequencing::New), "another producer");
     assert_eq!(log.produce(batch(1, 0, 0, 5)), Ok(Sequencing::New), "it returns");
     assert_eq!(log.produce(batch(1, 0, 5, 5)), Ok(Sequencing::New));
@@ -133,7 +133,8 @@ fn behind_a_refused_first_batch_all_wait_for_it() {
 fn a_refused_first_batch_may_have_any_sequence() {
     let mut log = Log::new();
     log.state.refused(&batch(1, 0, 40, 5), 7, 0);
-    assert_eq!(log.produce(batch(1, 0, 45, 5)), Err(7));
+    log.state.refused(&batch(1, 0, 45, 5), 20, 0);
+    assert_eq!(log.produce(batch(1, 0, 45, 5)), Err(7), "the first one stays the first");
     assert_eq!(log.produce(batch(1, 1, 45, 5)), Err(7), "a later epoch's later batch");
     assert_eq!(log.produce(batch(1, 0, 40, 2)), Ok(Sequencing::New), "it returns, split");
     assert_eq!(log.produce(batch(1, 0, 42, 3)), Ok(Sequencing::New));
@@ -168,6 +169,18 @@ fn waiting_ends_with_time_and_leadership() {
     log.state.refused(&batch(2, 0, 0, 5), 20, 100);
     log.state.forget_refusals();
     assert_eq!(log.produce(batch(2, 0, 5, 5)), Ok(Sequencing::New));
+}
+
+#[test]
+fn a_refusal_is_forgotten_once_its_batch_is_in_the_log() {
+    let mut log = Log::with(ProducerLimits { expiry_ms: 1_000, ..ProducerLimits::default() });
+    log.state.refused(&batch(1, 0, 0, 5), 20, 0);
+    log.append(batch(1, 0, 0, 5));
+    log.state.refused(&batch(1, 0, 5, 5), 20, 0);
+    log.state.committed(1);
+    log.state.expire(1_000);
+    assert!(log.state.is_empty());
+    assert_eq!(log.produce(batch(1, 0, 10, 5)), Ok(Sequencing::New), "an unknown producer, refused nothing");
 }
 
 #[test]
