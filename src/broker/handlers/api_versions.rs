@@ -14,8 +14,8 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
-    let named = is_software_name(&request.client_software_name)
-        && is_software_name(&request.client_software_version);
+    let named =
+        is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version);
     if context.api_version >= 3 && !named {
         return ApiVersionsResponse::default().with_error_code(INVALID_REQUEST);
     }

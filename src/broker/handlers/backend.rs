@@ -37,15 +37,30 @@ pub trait Backend: Send + Sync + 'static {
     /// The configs in force for a topic.
     fn topic_config(&self, topic: &Topic) -> TopicConfig;
 
-    /// What this broker's own settings became, for DescribeConfigs; `num.partitions` and
-    /// `default.replication.factor` are among them.
+    /// What a new topic gets whose creator does not say.
+    fn creation_defaults(&self) -> CreationDefaults;
+
+    /// What this broker's own settings became, for DescribeConfigs.
     fn broker_values(&self) -> Arc<BrokerValues>;
 
     /// Unix milliseconds: what a record's timestamp is compared with.
     fn unix_ms(&self) -> i64;
 
     /// Sends a command through the metadata leader; done when it is applied there and then here.
-    fn propose(&self, command: Command, timeout: Duration) -> BoxFuture<'static, Result<Applied, ProposeError>>;
+    fn propose(
+        &self,
+        command: Command,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Applied, ProposeError>>;
+}
+
+/// `num.partitions` and `default.replication.factor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreationDefaults {
+    /// Partitions of a topic.
+    pub partitions: i32,
+    /// Replicas of each.
+    pub replication_factor: i32,
 }
 
 /// Why a command was not applied, as far as is known.

@@ -6,10 +6,10 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::Handlers;
 use super::access::cluster_operations;
 use super::endpoints::{self, Endpoint, NOBODY};
 use super::errors::{Failure, MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE};
-use super::Handlers;
 use crate::server::RequestContext;
 
 const BROKERS: i8 = 1;

@@ -7,7 +7,6 @@ use super::backend::{AppendError, ProposeError};
 
 pub(crate) const NONE: i16 = 0;
 pub(crate) const OFFSET_OUT_OF_RANGE: i16 = 1;
-pub(crate) const CORRUPT_MESSAGE: i16 = 2;
 pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
 pub(crate) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
@@ -81,7 +80,9 @@ impl From<ProposeError> for Failure {
         match error {
             ProposeError::Refused(refusal) => refusal.into(),
             // Both are retried by clients.
-            ProposeError::TimedOut | ProposeError::NoLeader => Self::new(REQUEST_TIMED_OUT, error.to_string()),
+            ProposeError::TimedOut | ProposeError::NoLeader => {
+                Self::new(REQUEST_TIMED_OUT, error.to_string())
+            }
         }
     }
 }

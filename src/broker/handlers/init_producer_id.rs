@@ -14,9 +14,7 @@ pub(crate) async fn handle(
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     match producer_id(&handlers, &context, &request).await {
-        Ok(id) => {
-            InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0)
-        }
+        Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
         Err(code) => InitProducerIdResponse::default()
             .with_error_code(code)
             .with_producer_id(ProducerId(-1))

@@ -70,9 +70,9 @@ pub(super) fn replica(
 /// Compares the epoch a client goes by with the replica's: below it is fenced, above it is not known here yet.
 pub(super) fn check_epoch(leadership: &Leadership, given: i32) -> Result<(), i16> {
     let known = match leadership {
-        Leadership::Leader { epoch } | Leadership::Follower { epoch, .. } | Leadership::Caretaker { epoch } => {
-            *epoch
-        }
+        Leadership::Leader { epoch }
+        | Leadership::Follower { epoch, .. }
+        | Leadership::Caretaker { epoch } => *epoch,
         Leadership::Quarantined { .. } => return Ok(()),
     };
     match Term::try_from(given) {

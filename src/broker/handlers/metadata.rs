@@ -15,8 +15,8 @@ use super::access::{cluster_operations, topic_operations};
 use super::backend::Backend;
 use super::endpoints::{self, Endpoint};
 use super::errors::{
-    INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, LEADER_NOT_AVAILABLE, LISTENER_NOT_FOUND,
-    UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
+    INVALID_REQUEST, INVALID_TOPIC_EXCEPTION, LEADER_NOT_AVAILABLE, LISTENER_NOT_FOUND, UNKNOWN_TOPIC_ID,
+    UNKNOWN_TOPIC_OR_PARTITION,
 };
 use super::{Handlers, partition_state};
 use crate::server::RequestContext;

@@ -48,7 +48,7 @@ pub(crate) fn start(
     handlers: Arc<Handlers>,
     context: &RequestContext,
     request: ProduceRequest,
-) -> impl Future<Output = (Option<ProduceResponse>, After)> + Send + 'static {
+) -> impl Future<Output = (Option<ProduceResponse>, After)> + Send + use<> {
     let (acks, transactional) = (request.acks, request.transactional_id.is_some());
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = Instant::now() + timeout;
@@ -108,7 +108,8 @@ struct Submit<'a> {
 impl Submit<'_> {
     fn topic(&self, wanted: TopicProduceData) -> PendingTopic {
         let found = lookup::topic(&self.cluster, self.version >= IDS_FROM, &wanted.name, wanted.topic_id);
-        let partitions = wanted.partition_data.into_iter().map(|data| (data.index, self.partition(found, data)));
+        let partitions =
+            wanted.partition_data.into_iter().map(|data| (data.index, self.partition(found, data)));
         PendingTopic { partitions: partitions.collect(), name: wanted.name, id: wanted.topic_id }
     }
 
@@ -243,7 +244,8 @@ impl Answer {
         self.failed = true;
         self.quorum_lost |= rejected == Rejected::Append(AppendError::QuorumLost);
         let failure = rejected.failure();
-        let message = Some(failure.message.clone()).filter(|m| !m.is_empty() && self.version >= MESSAGES_FROM);
+        let message =
+            Some(failure.message.clone()).filter(|m| !m.is_empty() && self.version >= MESSAGES_FROM);
         answer
             .with_error_code(failure.code)
             .with_error_message(message.map(StrBytes::from_string))
@@ -254,7 +256,9 @@ impl Answer {
 
     fn leader_of(&mut self, rejected: &Rejected) -> LeaderIdAndEpoch {
         match rejected {
-            Rejected::Append(AppendError::NotLeader { leader, epoch: term }) if self.version >= LEADERS_FROM => {
+            Rejected::Append(AppendError::NotLeader { leader, epoch: term })
+                if self.version >= LEADERS_FROM =>
+            {
                 self.leaders.extend(leader);
                 LeaderIdAndEpoch::default()
                     .with_leader_id(leader.map_or(NOBODY, node_id))

@@ -44,7 +44,32 @@ const fn api(
 }
 
 static TABLE: &[Api] = &[
+    api(ApiKey::Produce, (0, 13), &layout::PRODUCE, |c| c.produce()),
+    api(ApiKey::Fetch, (4, 18), &layout::FETCH, |c| c.queued(fetch::handle)),
+    // Version 11 only adds a special timestamp, which is handled.
+    Api {
+        wire_max: 10,
+        ..api(ApiKey::ListOffsets, (1, 11), &layout::LIST_OFFSETS, |c| c.queued(list_offsets::handle))
+    },
+    api(ApiKey::Metadata, (0, 13), &layout::METADATA, |c| c.queued(metadata::handle)),
     api(ApiKey::ApiVersions, (0, 4), &layout::API_VERSIONS, |c| c.queued(api_versions::handle)),
+    api(ApiKey::CreateTopics, (2, 7), &layout::CREATE_TOPICS, |c| c.queued(create_topics::handle)),
+    api(ApiKey::DeleteTopics, (1, 6), &layout::DELETE_TOPICS, |c| c.queued(delete_topics::handle)),
+    api(ApiKey::InitProducerId, (0, 5), &layout::INIT_PRODUCER_ID, |c| c.queued(init_producer_id::handle)),
+    api(ApiKey::OffsetForLeaderEpoch, (2, 4), &layout::OFFSET_FOR_LEADER_EPOCH, |c| {
+        c.queued(offset_for_leader_epoch::handle)
+    }),
+    api(ApiKey::DescribeConfigs, (1, 4), &layout::DESCRIBE_CONFIGS, |c| c.queued(describe_configs::handle)),
+    api(ApiKey::CreatePartitions, (0, 3), &layout::CREATE_PARTITIONS, |c| {
+        c.queued(create_partitions::handle)
+    }),
+    api(ApiKey::IncrementalAlterConfigs, (0, 1), &layout::INCREMENTAL_ALTER_CONFIGS, |c| {
+        c.queued(incremental_alter_configs::handle)
+    }),
+    api(ApiKey::DescribeCluster, (0, 2), &layout::DESCRIBE_CLUSTER, |c| c.queued(describe_cluster::handle)),
+    api(ApiKey::DescribeTopicPartitions, (0, 0), &layout::DESCRIBE_TOPIC_PARTITIONS, |c| {
+        c.queued(describe_topic_partitions::handle)
+    }),
 ];
 
 pub(super) fn find(key: i16) -> Option<&'static Api> {

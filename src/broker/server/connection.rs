@@ -24,7 +24,7 @@ use super::frame::{FrameError, FrameLimits, Frames};
 use super::in_flight::{InFlight, Permit};
 use super::stream::Stream;
 use super::wire::RequestHead;
-use crate::handlers::backend::Backend;
+use crate::handlers::Handlers;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub(super) enum End {
 pub(super) struct Connection {
     pub(super) listener: Arc<str>,
     pub(super) peer: SocketAddr,
-    pub(super) backend: Arc<dyn Backend>,
+    pub(super) handlers: Arc<Handlers>,
     pub(super) settings: Arc<ServerSettings>,
     /// Cancelled: no further request is read.
     pub(super) stop: CancellationToken,
@@ -118,7 +118,7 @@ impl Connection {
         if head.api_key == ApiKey::Produce as i16 {
             in_flight.none_queued().await;
         }
-        let (work, wait) = dispatch(&self.backend, self.context(head), frame)?;
+        let (work, wait) = dispatch(&self.handlers, self.context(head), frame)?;
         if matches!(work, Work::Queued(_)) {
             permit.queue();
         }

@@ -9,12 +9,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
+use super::access;
 use super::api_table::{self, Api};
 use super::context::RequestContext;
 use super::wire::{self, WireError};
-use super::access;
-use crate::handlers::api_versions;
-use crate::handlers::backend::Backend;
+use crate::handlers::{Handlers, api_versions, produce, produce_unsupported};
 
 /// What becomes of the connection once an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub(super) enum Refusal {
 /// Decodes and starts a request. Kafka closes the connection of a request it does not serve, except for ApiVersions,
 /// whose answer is how a client learns what is served.
 pub(super) fn dispatch(
-    backend: &Arc<dyn Backend>,
+    handlers: &Arc<Handlers>,
     context: RequestContext,
     body: Bytes,
 ) -> Result<(Work, Duration), Refusal> {
@@ -67,7 +66,7 @@ pub(super) fn dispatch(
     let wait = access::throttle(&context, body.len());
     let work = match api_table::find(key) {
         Some(api) if api.accepts(version) => {
-            (api.start)(Call { backend: backend.clone(), context, body, api })?
+            (api.start)(Call { handlers: handlers.clone(), context, body, api })?
         }
         Some(api) if api.is_api_versions() => unsupported_api_versions(&context),
         _ => return Err(Refusal::NotServed { key, version }),
@@ -82,7 +81,7 @@ fn unsupported_api_versions(context: &RequestContext) -> Work {
 
 /// A request on its way to its handler.
 pub(super) struct Call {
-    backend: Arc<dyn Backend>,
+    handlers: Arc<Handlers>,
     context: RequestContext,
     body: Bytes,
     api: &'static Api,
@@ -94,16 +93,27 @@ impl Call {
     where
         Q: Decodable + Send + 'static,
         A: Encodable + HeaderVersion + Send,
-        H: FnOnce(Arc<dyn Backend>, RequestContext, Q) -> F + Send + 'static,
+        H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
         F: Future<Output = A> + Send,
     {
         let wire_version = self.api.wire_version(self.context.api_version);
         let request = wire::decode::<Q>(self.body, self.api.shape, wire_version)?;
-        let (backend, context) = (self.backend, self.context);
+        let (handlers, context) = (self.handlers, self.context);
         Ok(Work::Queued(Box::pin(async move {
-            let answer = handle(backend, context.clone(), request).await;
+            let answer = handle(handlers, context.clone(), request).await;
             encoded(&context, wire_version, &answer)
         })))
+    }
+
+    /// Produce, of which the oldest versions are only refused.
+    pub(super) fn produce(self) -> Result<Work, WireError> {
+        let (version, correlation_id) = (self.context.api_version, self.context.correlation_id);
+        if version > produce_unsupported::LAST {
+            return self.started(produce::start);
+        }
+        let frame = produce_unsupported::refusal(correlation_id, version, self.body);
+        let reply = Reply { frame, after: After::Close("Produce 0 to 2 are not served") };
+        Ok(Work::Started(futures::future::ready(reply).boxed()))
     }
 
     /// For a handler that starts at once and says itself what to send, and whether.
@@ -111,15 +121,13 @@ impl Call {
     where
         Q: Decodable,
         A: Encodable + HeaderVersion + Send,
-        H: FnOnce(Arc<dyn Backend>, &RequestContext, Q) -> F,
+        H: FnOnce(Arc<Handlers>, &RequestContext, Q) -> F,
         F: Future<Output = (Option<A>, After)> + Send + 'static,
     {
         let version = self.context.api_version;
         let request = wire::decode::<Q>(self.body, self.api.shape, version)?;
-        let (context, result) = {
-            let result = start(self.backend, &self.context, request);
-            (self.context, result)
-        };
+        let context = self.context;
+        let result = start(self.handlers, &context, request);
         Ok(Work::Started(Box::pin(async move {
             let (answer, after) = result.await;
             match answer {

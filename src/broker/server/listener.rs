@@ -18,7 +18,7 @@ use super::connection::{Connection, End};
 use super::dispatch::Refusal;
 use super::frame::FrameError;
 use super::stream::Wrap;
-use crate::handlers::backend::Backend;
+use crate::handlers::Handlers;
 
 /// A pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ pub struct Server {
 }
 
 struct Shared {
-    backend: Arc<dyn Backend>,
+    handlers: Arc<Handlers>,
     settings: Arc<ServerSettings>,
     connections: Arc<Semaphore>,
     stop: CancellationToken,
@@ -54,13 +54,13 @@ struct Shared {
 /// Serves `listeners` on the current runtime until [`Server::stop`].
 pub fn start(
     listeners: Vec<ListenerSpec>,
-    backend: Arc<dyn Backend>,
+    handlers: Arc<Handlers>,
     settings: ServerSettings,
 ) -> io::Result<Server> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let drain_timeout = settings.drain_timeout;
     let shared = Arc::new(Shared {
-        backend,
+        handlers,
         connections: Arc::new(Semaphore::new(settings.max_connections)),
         settings: Arc::new(settings),
         stop: stop.clone(),
@@ -120,7 +120,7 @@ fn admit(tcp: TcpStream, peer: SocketAddr, name: &Arc<str>, wrap: &Arc<dyn Wrap>
     let connection = Connection {
         listener: name.clone(),
         peer,
-        backend: shared.backend.clone(),
+        handlers: shared.handlers.clone(),
         settings: shared.settings.clone(),
         stop: shared.stop.child_token(),
     };

@@ -12,8 +12,8 @@ mod listener;
 mod stream;
 mod wire;
 
-pub use context::{Principal, RequestContext};
 pub(crate) use api_table::advertised;
+pub use context::{Principal, RequestContext};
 pub(crate) use dispatch::After;
 pub use listener::{ListenerSpec, Server, start};
 pub use stream::{Plaintext, Stream, Wrap};

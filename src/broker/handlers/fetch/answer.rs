@@ -35,7 +35,9 @@ impl<'a> Answer<'a> {
         let topics = request.topics.iter();
         let mut topics: Vec<_> = topics
             .map(|topic| {
-                FetchableTopicResponse::default().with_topic(topic.topic.clone()).with_topic_id(topic.topic_id)
+                FetchableTopicResponse::default()
+                    .with_topic(topic.topic.clone())
+                    .with_topic_id(topic.topic_id)
             })
             .collect();
         for target in targets {
@@ -105,8 +107,7 @@ fn served(empty: PartitionData, found: Found) -> PartitionData {
         .with_records(Some(found.records));
     match found.diverging {
         None => answer,
-        Some((term, end)) => answer.with_diverging_epoch(
-            EpochEndOffset::default().with_epoch(epoch(term)).with_end_offset(end),
-        ),
+        Some((term, end)) => answer
+            .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch(term)).with_end_offset(end)),
     }
 }

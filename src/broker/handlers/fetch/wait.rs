@@ -25,8 +25,11 @@ impl Progress {
 
     /// Waits until one of them changes. A replica that is gone changes no more.
     pub(super) async fn any(mut self) {
-        let mut changes: FuturesUnordered<_> =
-            self.receivers.iter_mut().map(|receiver| async move { receiver.changed().await.is_ok() }).collect();
+        let mut changes: FuturesUnordered<_> = self
+            .receivers
+            .iter_mut()
+            .map(|receiver| async move { receiver.changed().await.is_ok() })
+            .collect();
         while let Some(changed) = changes.next().await {
             if changed {
                 return;

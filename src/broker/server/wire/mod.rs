@@ -12,7 +12,7 @@ mod scan;
 pub(crate) use header::RequestHead;
 pub(crate) use response::encode_frame;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use kafka_protocol::protocol::Decodable;
 
 /// Why bytes are not a request.
@@ -28,24 +28,19 @@ pub enum WireError {
     TooManyElements(usize),
     #[error("tagged field {tag} claims {claimed} bytes and holds {held}")]
     TagLength { tag: u32, claimed: u64, held: u64 },
-    #[error("{0} bytes are left over after the request")]
-    LeftOver(usize),
     #[error("not decodable: {0}")]
     Decode(String),
 }
 
-/// Decodes a request body that `shape` describes, after checking every count in it.
+/// Decodes a request body that `shape` describes, after checking every count in it. Bytes after its end are ignored,
+/// as Kafka ignores them.
 pub(crate) fn decode<Q: Decodable>(
     mut body: Bytes,
     shape: &layout::Message,
     version: i16,
 ) -> Result<Q, WireError> {
     scan::check(&body, shape, version)?;
-    let request = Q::decode(&mut body, version).map_err(|e| WireError::Decode(e.to_string()))?;
-    match body.remaining() {
-        0 => Ok(request),
-        n => Err(WireError::LeftOver(n)),
-    }
+    Q::decode(&mut body, version).map_err(|e| WireError::Decode(e.to_string()))
 }
 
 #[cfg(test)]

@@ -13,15 +13,12 @@ pub(super) struct Walk<'a> {
     elements: usize,
 }
 
-/// Checks that `body` has the shape of `message` in `version`, to its last byte.
-pub(super) fn check(body: &[u8], message: &Message, version: i16) -> Result<(), WireError> {
+/// Checks that `body` begins with the shape of `message` in `version`; gives its length.
+pub(super) fn check(body: &[u8], message: &Message, version: i16) -> Result<usize, WireError> {
     let mut walk = Walk::new(body);
     let shape = Shape { version, flexible: version >= message.flexible_from };
     walk.structure(message.body, shape)?;
-    match walk.rest.len() {
-        0 => Ok(()),
-        n => Err(WireError::LeftOver(n)),
-    }
+    Ok(body.len() - walk.remaining())
 }
 
 #[derive(Clone, Copy)]
