@@ -77,16 +77,19 @@ async fn connect_once(node: &Arc<Node>, peer: &Arc<Peer>, lane: Lane) -> Result<
     let welcome =
         timeout(node.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut))?;
     let life = welcome.from.incarnation;
+    node.greeted(peer.id, life, lane, welcome.payload.clone());
     let link = peer
         .link(Side::Out, lane, life, &node.judge)
-        .map_err(|refusal| HandshakeError::ByUs { refusal, payload: Some(welcome.payload.clone()) })?;
+        .map_err(|refusal| HandshakeError::ByUs { refusal, payload: Some(welcome.payload) })?;
     let since = Instant::now();
     add(&node.counters.connects, 1);
     node.forget_refusals(peer.id);
     info!(broker = %peer.id, incarnation = %life, ?lane, version = welcome.version, "connected to peer");
-    node.greeted(peer.id, life, lane, welcome.payload);
 
     peer.queue(lane).open(welcome.max_frame);
+    if node.is_stopping() {
+        return Ok(since.elapsed()); // opened behind the farewells: nobody would close it
+    }
     let ended = tokio::select! {
         () = link.cancel.cancelled() => "no longer wanted".to_owned(),
         result = writer::run(node, peer, lane, &mut to) => match result {

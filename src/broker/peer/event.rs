@@ -39,7 +39,8 @@ pub enum PeerEvent {
         incarnation: Incarnation,
     },
     /// The peer is not up. Follows `Up`, or comes first for a peer that was never reached; a weak cause may be followed by
-    /// one more `Down` whose cause proves that the process is gone ([`DownCause::is_dead`]).
+    /// one more `Down` whose cause proves that the process is gone ([`DownCause::is_dead`]), and that one by a weak cause
+    /// when the peer is heard again and does not come up.
     Down {
         /// The peer.
         broker: BrokerId,
@@ -93,7 +94,7 @@ pub enum DownCause {
     Silent,
     /// We hear it, and it says that it does not hear us.
     Unheard,
-    /// A Control connection closed and did not come back; nothing more is known yet.
+    /// A Control connection is missing: it closed and did not come back, or never came; nothing more is known yet.
     Closed,
     /// A newer life of that broker took its place; that one's `Up` follows.
     Replaced,

@@ -225,6 +225,10 @@ where
     let Reception { identity, versions, max_frame, payload } = reception;
     let answer = match &verdict {
         Ok(()) => Answer::Accepted(Welcome { version, from: identity, max_frame, payload }),
+        // What is said among brokers of one cluster is not for another.
+        Err(refusal) if refusal.kind == RefusalKind::WrongCluster => {
+            Answer::Refused { refusal: refusal.clone(), payload: Bytes::new() }
+        }
         Err(refusal) => Answer::Refused { refusal: refusal.clone(), payload },
     };
     to.write_all(&answer.encode(versions)).await?;

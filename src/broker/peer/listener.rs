@@ -101,6 +101,7 @@ where
     handshake::await_ready(&mut frames).await?;
     // Asked again: another connection may have brought a newer life meanwhile.
     let linked = node.peer_of(hello).and_then(|peer| {
+        node.greeted(peer.id, hello.from.incarnation, hello.lane, hello.payload.clone());
         let link = peer.link(Side::In, hello.lane, hello.from.incarnation, &node.judge)?;
         Ok((peer, link))
     });
@@ -130,7 +131,6 @@ async fn read<R, W>(
     let Some(hello) = &greeting.hello else { return };
     let (lane, broker, incarnation) = (hello.lane, peer.id, hello.from.incarnation);
     info!(%broker, %incarnation, ?lane, remote = %greeting.remote, "peer connected");
-    node.greeted(broker, incarnation, lane, hello.payload.clone());
     if lane == Lane::Control {
         // It need not wait for our next ping to know.
         peer.queue(Lane::Control).push_own(Frame::Ping { hears_you: true });

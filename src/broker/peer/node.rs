@@ -221,7 +221,7 @@ impl Node {
         self.refusals.lock().retain(|(with, _), _| *with != broker);
     }
 
-    /// What a peer said in a Control handshake, and that it was good.
+    /// Reports what a peer said in a good Control handshake; called before its link counts, so before `Up`.
     pub(super) fn greeted(&self, from: BrokerId, incarnation: Incarnation, lane: Lane, payload: Bytes) {
         if lane == Lane::Control {
             self.emit(PeerEvent::Hello { from, incarnation, payload });

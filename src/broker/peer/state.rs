@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{PeerAddress, PeerConfig};
-use super::event::{Lane, PeerStatus, Refusal, RefusalKind};
+use super::event::{DownCause, Lane, PeerStatus, Refusal, RefusalKind};
 use super::queue::SendQueue;
 use super::request::Outstanding;
 use super::verdict::{Evidence, Verdict, next};
@@ -122,6 +122,15 @@ impl State {
                 Err(Refusal::new(RefusalKind::WrongDisk, text))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A connection from it: whatever proved its death before, it lives now, and gets the time a new peer gets to come up.
+    fn heard_anew(&mut self, now: Instant) {
+        self.last_heard = Some(now);
+        if matches!(self.verdict, Verdict::Down(DownCause::Refused | DownCause::Stopping)) && !self.stopping {
+            self.verdict = Verdict::Unknown;
+            self.known_since = now;
         }
     }
 
@@ -244,7 +253,7 @@ impl Peer {
         }
         state.dial_refused = false;
         if side == Side::In {
-            state.last_heard = Some(Instant::now());
+            state.heard_anew(Instant::now());
         }
         let control_out = state.linked(Side::Out, Lane::Control);
         drop(state);
@@ -306,6 +315,9 @@ impl Peer {
     /// judged: we were not running ourselves, and what came meanwhile is still unread.
     pub(super) fn judge(&self, config: &PeerConfig, late: bool) -> Option<(Option<Incarnation>, Verdict)> {
         let mut state = self.state.lock();
+        if !state.in_book && !state.learned {
+            return None; // it goes as removed, whatever else it may look like
+        }
         let silent = |since: Instant| !late && since.elapsed() >= config.silence_timeout;
         if state.last_heard.is_some_and(silent) {
             // Not only reported: after a cut, TCP would wait longer and longer before it tries again.

@@ -55,7 +55,9 @@ pub(super) fn next(now: Verdict, e: &Evidence, silence: Duration, grace: Duratio
         (Verdict::Down(cause), _) if cause.is_dead() && cause != Replaced => now,
         _ => match dead {
             Some(cause) => Verdict::Down(cause),
-            None if now == Verdict::Unknown && e.known_for >= silence => Verdict::Down(Silent),
+            None if now == Verdict::Unknown && e.known_for >= silence => {
+                Verdict::Down(if e.heard { Closed } else { Silent })
+            }
             None => now,
         },
     }
@@ -143,9 +145,12 @@ mod tests {
     fn a_peer_never_reached_is_silent_after_the_timeout() {
         let never = Evidence { newest: None, linked: false, heard: false, hears_us: false, ..well() };
         assert_eq!(from(Verdict::Unknown, never), Verdict::Unknown);
+        let waited = Evidence { known_for: SILENCE, ..never };
+        assert_eq!(from(Verdict::Unknown, waited), Verdict::Down(DownCause::Silent));
+        // One that is heard, but cannot be reached, is not silent.
         assert_eq!(
-            from(Verdict::Unknown, Evidence { known_for: SILENCE, ..never }),
-            Verdict::Down(DownCause::Silent)
+            from(Verdict::Unknown, Evidence { heard: true, ..waited }),
+            Verdict::Down(DownCause::Closed)
         );
     }
 }

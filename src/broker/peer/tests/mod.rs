@@ -3,4 +3,8 @@
 mod proxy;
 mod support;
 
+mod garbage;
+mod handshakes;
 mod liveness;
+mod processes;
+mod traffic;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     pub(super) faults: Arc<Faults>,
     cancel: CancellationToken,
+    connections: Arc<Mutex<CancellationToken>>,
 }
 
 impl Drop for Proxy {
@@ -34,12 +36,14 @@ impl Proxy {
     pub(super) async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let faults = Arc::new(Faults { forward: Flag::new(), back: Flag::new() });
-        let proxy =
-            Self { address: listener.local_addr().unwrap(), faults, cancel: CancellationToken::new() };
-        let (faults, cancel) = (proxy.faults.clone(), proxy.cancel.clone());
+        let cancel = CancellationToken::new();
+        let connections = Arc::new(Mutex::new(cancel.child_token()));
+        let proxy = Self { address: listener.local_addr().unwrap(), faults, cancel, connections };
+        let (faults, connections) = (proxy.faults.clone(), proxy.connections.clone());
         let accept = async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, faults.clone(), cancel.child_token()));
+                let until = connections.lock().child_token();
+                tokio::spawn(carry(client, target, faults.clone(), until));
             }
         };
         let cancel = proxy.cancel.clone();
@@ -51,6 +55,11 @@ impl Proxy {
     pub(super) fn cut(&self) {
         self.faults.forward.set(true);
         self.faults.back.set(true);
+    }
+
+    /// Closes every connection; new ones are carried.
+    pub(super) fn reset(&self) {
+        std::mem::replace(&mut *self.connections.lock(), self.cancel.child_token()).cancel();
     }
 
     pub(super) fn heal(&self) {
