@@ -110,14 +110,15 @@ impl PartitionMetrics {
         self.led.lock().remove(&group);
     }
 
-    /// Replicas left an ISR that is led here.
-    pub fn isr_shrank(&self, replicas: u64) {
-        self.isr_shrinks.inc_by(replicas);
+    /// Forgets every partition that does not pass: its topic was deleted.
+    pub fn retain_led(&self, keep: impl Fn(GroupId) -> bool) {
+        self.led.lock().retain(|group, _| keep(*group));
     }
 
-    /// Replicas joined an ISR that is led here.
-    pub fn isr_expanded(&self, replicas: u64) {
-        self.isr_expands.inc_by(replicas);
+    /// Replicas that left and joined ISRs led here since the start.
+    pub fn set_isr_changes(&self, shrinks: u64, expands: u64) {
+        self.isr_shrinks.inc_by(shrinks.saturating_sub(self.isr_shrinks.get()));
+        self.isr_expands.inc_by(expands.saturating_sub(self.isr_expands.get()));
     }
 
     /// Replicas on this broker, and how many of them are out of service.

@@ -144,8 +144,7 @@ fn the_inside_is_seen() {
     metrics.broker.connection_refused("PLAINTEXT");
     metrics.broker.set_peers_up(2);
     metrics.broker.set_metadata(77, true);
-    metrics.partitions.isr_shrank(2);
-    metrics.partitions.isr_expanded(1);
+    metrics.partitions.set_isr_changes(2, 1);
     metrics.partitions.set_replicas(6, 1);
     metrics.partitions.set_cluster(3, 4);
     for line in [

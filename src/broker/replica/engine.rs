@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chronik_core::config::{TopicConfig, TopicDefaults};
 use chronik_core::ids::{BrokerId, DiskId, GroupId, LogIndex, ReplicaId};
@@ -58,8 +59,21 @@ pub struct Shared {
     pub liveness: Arc<Liveness>,
     /// Leader of the metadata group, as known here.
     pub metadata_leader: watch::Sender<Option<BrokerId>>,
+    /// Set when the log has stopped for good: nothing is served any more.
+    pub log_stopped: Arc<AtomicBool>,
+    /// Replicas that left and joined ISRs led here.
+    pub isr_changes: Arc<IsrChanges>,
     /// Whether the metadata group runs on this disk: the cluster is formed, as far as this broker knows.
     pub formed: watch::Sender<Option<Vec<ReplicaId>>>,
+}
+
+/// Counts of replicas since the start.
+#[derive(Debug, Default)]
+pub struct IsrChanges {
+    /// Left an ISR.
+    pub shrinks: AtomicU64,
+    /// Joined an ISR.
+    pub expands: AtomicU64,
 }
 
 /// A broker's groups.
@@ -163,11 +177,6 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    /// Whether the log has stopped for good; then nothing is served any more.
-    pub fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
-    }
-
     /// Ends a round: drains what was touched, sends frames; gives the write to submit, if one may begin.
     pub fn finish_round(&mut self) -> Option<Vec<WriteOp>> {
         loop {
@@ -226,7 +235,7 @@ impl<T: Transport> Engine<T> {
                 if let Serves::Partition(partition) = &mut hosted.serves {
                     partition.follow_role(&hosted.group, around);
                     if check {
-                        partition.check_isr(around.now);
+                        partition.check_isr(around);
                         partition.show_followers(around.now);
                     }
                     partition.tick(&hosted.group, around);
@@ -288,6 +297,7 @@ impl<T: Transport> Engine<T> {
             }
         }
         self.hosted.remove(&GroupId::METADATA);
+        self.shared.log_stopped.store(true, Ordering::Release);
         self.stopped = Some(reason);
     }
 
@@ -849,6 +859,7 @@ fn surroundings<'a>(config: &EngineConfig, shared: &'a Shared, now: Now) -> Surr
         liveness: &shared.liveness,
         views: &shared.views,
         metadata_index: shared.cluster.borrow().applied(),
+        isr_changes: &shared.isr_changes,
     }
 }
 

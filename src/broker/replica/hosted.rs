@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use chronik_core::ids::{BrokerId, LogIndex, ReplicaId};
+use chronik_core::ids::{BrokerId, ReplicaId};
 
 use super::metadata::Metadata;
 use super::partition::Partition;
@@ -85,12 +85,5 @@ impl Hosted {
     pub(super) fn written(&mut self, batch: u64) -> Vec<InFlight> {
         let done = self.in_flight.iter().take_while(|write| write.batch <= batch).count();
         self.in_flight.drain(..done).collect()
-    }
-
-    pub(super) fn applied_index(&self) -> LogIndex {
-        match &self.serves {
-            Serves::Metadata(metadata) => metadata.state().applied(),
-            Serves::Partition(_) => self.group.commit(),
-        }
     }
 }

@@ -65,10 +65,6 @@ impl Waiters {
             let _ = waiter.reply.send(Err(error.clone()));
         }
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
 }
 
 /// A leader's state in one term.

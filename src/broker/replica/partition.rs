@@ -1,6 +1,7 @@
 //! One Kafka partition's replica on top of its Raft group: appends, ISR, high watermark, view, caretaker. No I/O.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::replication::caretaker::{self, Outlook};
@@ -13,6 +14,7 @@ use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
 
 use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
+use super::engine::IsrChanges;
 use super::handle::{Leadership, PartitionHandle};
 use super::leading::{Leading, Waiters};
 use super::liveness::Liveness;
@@ -29,6 +31,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) liveness: &'a Liveness,
     pub(super) views: &'a Views,
     pub(super) metadata_index: LogIndex,
+    pub(super) isr_changes: &'a IsrChanges,
 }
 
 /// A replica's Raft id and the broker that holds it.
@@ -107,17 +110,8 @@ impl Partition {
         self.assignment.members.iter().find(|member| member.broker == broker).map(|member| member.replica)
     }
 
-    pub(super) fn leads(&self) -> bool {
-        self.leading.is_some()
-    }
-
     pub(super) fn follows(&self, broker: BrokerId) -> bool {
         !self.role.leads && self.role.leader.is_some_and(|leader| self.broker_of(leader) == Some(broker))
-    }
-
-    /// Produces that are appended and not answered.
-    pub(super) fn waiting(&self) -> usize {
-        self.leading.as_ref().map_or(0, |leading| leading.for_all.len() + leading.for_leader.len())
     }
 
     fn effective_min_isr(&self) -> u32 {
@@ -231,7 +225,7 @@ impl Partition {
         let Some(index) = group.matched(replica) else { return };
         let synced = Position { index, offset: group.position_of(index) };
         let change = leading.tracker.follower_synced(replica, synced, around.now.ms);
-        self.report(change);
+        self.report(change, around);
     }
 
     /// A heartbeat answer arrived from `replica`.
@@ -246,20 +240,22 @@ impl Partition {
         let replica = self.replica_on(broker);
         if let (Some(leading), Some(replica)) = (&mut self.leading, replica) {
             let change = leading.tracker.set_alive(replica, alive, around.now.ms);
-            self.report(change);
+            self.report(change, around);
         }
     }
 
     /// The periodic check of the ISR.
-    pub(super) fn check_isr(&mut self, now: Now) {
+    pub(super) fn check_isr(&mut self, around: Surroundings<'_>) {
         if let Some(leading) = &mut self.leading {
-            let change = leading.tracker.check(now.ms);
-            self.report(change);
+            let change = leading.tracker.check(around.now.ms);
+            self.report(change, around);
         }
     }
 
-    fn report(&self, change: Option<IsrChange>) {
+    fn report(&self, change: Option<IsrChange>, around: Surroundings<'_>) {
         let Some(change) = change else { return };
+        around.isr_changes.expands.fetch_add(change.joined.len() as u64, Ordering::Relaxed);
+        around.isr_changes.shrinks.fetch_add(change.left.len() as u64, Ordering::Relaxed);
         for replica in &change.joined {
             let broker = self.broker_of(*replica).map_or(0, |broker| broker.0);
             tracing::info!(topic = %self.handle.topic_name, partition = self.handle.partition, broker, "expand ISR");

@@ -85,17 +85,23 @@ fn format_command() -> clap::Command {
         .about("Make an empty data folder a broker's own: once, before its first start.")
         .arg(flag("data-dir", "DIR", "Folder to format: missing or empty"))
         .arg(flag("cluster-id", "ID", "The cluster's identity, the same for all its brokers"))
-        .arg(flag("broker-id", "N", "This broker's number, from 1, used by no other"))
+        .arg(flag("broker-id", "N", "This broker's number, from 1, used by no other; pod:NAME-ORDINAL is ORDINAL + 1"))
         .arg(
             flag(
                 "initial-voters",
                 "ID@HOST:PORT,...",
                 "The 1, 3 or 5 brokers that found the cluster with this one, by their peer addresses; the same list on \
                  each of them",
-            )
-            .conflicts_with("join"),
+            ),
         )
-        .arg(flag("join", "", "Join a cluster that exists").action(ArgAction::SetTrue))
+        .arg(
+            flag("join", "", "Join the cluster that the initial voters founded, instead of founding it with them")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            flag("if-empty", "", "Do nothing, and succeed, if the folder is formatted already")
+                .action(ArgAction::SetTrue),
+        )
 }
 
 fn run_command() -> clap::Command {
@@ -154,17 +160,12 @@ fn format_texts(flags: &ArgMatches, env: Env<'_>) -> Result<FormatTexts, Setting
             hint: format!("give --{name} or {}", env_name(name)),
         })
     };
-    let join = flags.get_flag("join");
     Ok(FormatTexts {
         data_dir: needed("data-dir")?,
         cluster_id: needed("cluster-id")?,
         broker_id: needed("broker-id")?,
-        initial_voters: match join {
-            true => None,
-            false => Some(needed("initial-voters").map_err(|_| SettingsError::Missing {
-                field: "initial-voters".into(),
-                hint: "give --initial-voters to found a cluster, or --join to join one".into(),
-            })?),
-        },
+        initial_voters: needed("initial-voters")?,
+        join: flags.get_flag("join"),
+        if_empty: flags.get_flag("if-empty"),
     })
 }

@@ -6,6 +6,7 @@ use chronik_core::ids::{BrokerId, ClusterId};
 use chronik_core::metadata::limits::{BROKER_ID_MAX, BROKER_ID_MIN};
 
 use super::values::{HostPort, SettingsError};
+use crate::log::{self, InitialVoter};
 
 /// All that `format` is told, judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +15,8 @@ pub struct FormatArgs {
     pub cluster: ClusterId,
     pub broker: BrokerId,
     pub birth: Birth,
+    /// A folder that is formatted already is left as it is, without an error.
+    pub if_empty: bool,
 }
 
 /// How the disk comes to its cluster.
@@ -21,8 +24,8 @@ pub struct FormatArgs {
 pub enum Birth {
     /// It founds the cluster together with these, itself among them.
     InitialVoters(Vec<Voter>),
-    /// It joins a cluster that exists.
-    Join,
+    /// It joins the cluster that these founded.
+    Join(Vec<Voter>),
 }
 
 /// A founding voter of the metadata group.
@@ -38,8 +41,9 @@ pub(super) struct FormatTexts {
     pub(super) data_dir: String,
     pub(super) cluster_id: String,
     pub(super) broker_id: String,
-    /// `None` with `--join`.
-    pub(super) initial_voters: Option<String>,
+    pub(super) initial_voters: String,
+    pub(super) join: bool,
+    pub(super) if_empty: bool,
 }
 
 impl FormatArgs {
@@ -52,21 +56,29 @@ impl FormatArgs {
             .parse()
             .map_err(|_| refuse("cluster-id", &texts.cluster_id, "1 to 64 of A-Z, a-z, 0-9, '-' and '_'"))?;
         let broker = broker_id(&texts.broker_id)
-            .ok_or_else(|| refuse("broker-id", &texts.broker_id, "a whole number from 1 to 99999"))?;
-        let birth = match texts.initial_voters {
-            None => Birth::Join,
-            Some(list) => Birth::InitialVoters(voters(&list, broker)?),
+            .ok_or_else(|| refuse("broker-id", &texts.broker_id, "a whole number from 1 to 99999, or pod:NAME-ORDINAL"))?;
+        let founders = voters(&texts.initial_voters)?;
+        let birth = if texts.join {
+            Birth::Join(founders)
+        } else {
+            refuse_stranger(&founders, broker, &texts.initial_voters)?;
+            Birth::InitialVoters(founders)
         };
-        Ok(Self { data_dir: texts.data_dir.into(), cluster, broker, birth })
+        Ok(Self { data_dir: texts.data_dir.into(), cluster, broker, birth, if_empty: texts.if_empty })
     }
 }
 
+/// A number, or the name of a StatefulSet's pod, whose ordinal counts from 0.
 fn broker_id(text: &str) -> Option<BrokerId> {
-    let id = text.trim().parse().ok()?;
+    let text = text.trim();
+    let id: u32 = match text.strip_prefix("pod:") {
+        Some(pod) => pod.rsplit_once('-')?.1.parse::<u32>().ok()?.checked_add(1)?,
+        None => text.parse().ok()?,
+    };
     (BROKER_ID_MIN..=BROKER_ID_MAX).contains(&id).then_some(BrokerId(id))
 }
 
-fn voters(list: &str, own: BrokerId) -> Result<Vec<Voter>, SettingsError> {
+fn voters(list: &str) -> Result<Vec<Voter>, SettingsError> {
     let mut voters: Vec<Voter> = Vec::new();
     for entry in list.split(',').map(str::trim) {
         let parsed = entry.split_once('@').and_then(|(id, address)| {
@@ -94,11 +106,28 @@ fn voters(list: &str, own: BrokerId) -> Result<Vec<Voter>, SettingsError> {
             "1, 3 or 5 voters; brokers beyond them are formatted with --join",
         ));
     }
-    if !voters.iter().any(|voter| voter.broker == own) {
-        let allowed = format!("a list with broker {own}, whose disk this is; or --join instead");
-        return Err(refuse("initial-voters", list, &allowed));
-    }
     Ok(voters)
+}
+
+fn refuse_stranger(founders: &[Voter], own: BrokerId, list: &str) -> Result<(), SettingsError> {
+    if founders.iter().any(|voter| voter.broker == own) {
+        return Ok(());
+    }
+    let allowed = format!("a list with broker {own}, whose disk this is; or --join besides");
+    Err(refuse("initial-voters", list, &allowed))
+}
+
+impl From<Birth> for log::Birth {
+    fn from(birth: Birth) -> Self {
+        let founders = |voters: Vec<Voter>| {
+            let founder = |voter: Voter| InitialVoter { broker: voter.broker, address: voter.address.to_string() };
+            voters.into_iter().map(founder).collect()
+        };
+        match birth {
+            Birth::InitialVoters(voters) => Self::InitialVoters(founders(voters)),
+            Birth::Join(voters) => Self::Join(founders(voters)),
+        }
+    }
 }
 
 fn refuse(field: &str, value: &str, allowed: &str) -> SettingsError {

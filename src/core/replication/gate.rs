@@ -12,6 +12,18 @@ pub enum Acks {
     All,
 }
 
+impl Acks {
+    /// Kafka's numbers: 0, 1 and -1.
+    pub fn from_wire(number: i16) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Leader),
+            -1 => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
 /// What this broker is to the partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
