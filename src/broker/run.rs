@@ -71,6 +71,7 @@ struct Parts {
     running: Running,
     peers: PeerHandle,
     proposer: Proposer,
+    handlers: Arc<Handlers>,
     kafka: Server,
     admin: AdminServer,
     words: mpsc::UnboundedReceiver<Word>,
@@ -136,14 +137,15 @@ impl Parts {
             values: Arc::new(settings.broker_values(own)),
             clock,
         });
-        let kafka = server::start(listeners, Handlers::new(Arc::clone(&local) as _), server_settings(&settings))?;
+        let handlers = Handlers::new(Arc::clone(&local) as _);
+        let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
         let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, shared.clone()))?;
-        Ok(Parts { settings, folder, shared, engine, running, peers, proposer, kafka, admin, words })
+        Ok(Parts { settings, folder, shared, engine, running, peers, proposer, handlers, kafka, admin, words })
     }
 
     async fn until_the_end(mut self) -> Result<()> {
         let book = tokio::spawn(keep_address_book(self.folder.founders().to_vec(), self.shared.clone(), self.peers.clone()));
-        let registration = tokio::spawn(register(self.proposer.clone(), self.registration()));
+        let registration = tokio::spawn(register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers)));
         let ended = tokio::select! {
             signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stop broker")),
             fault = self.attend() => Err(fault),
@@ -221,7 +223,7 @@ impl Parts {
 }
 
 /// Registers this broker; returns once that is applied, or fails when the cluster refuses it.
-async fn register(proposer: Proposer, broker: Broker) -> Result<()> {
+async fn register(proposer: Proposer, broker: Broker, handlers: Arc<Handlers>) -> Result<()> {
     loop {
         match proposer.propose(Command::RegisterBroker(broker.clone()), REGISTER_PATIENCE).await {
             Ok(Applied::Refused(refusal)) | Err(ProposeError::Refused(refusal)) => {
@@ -229,6 +231,9 @@ async fn register(proposer: Proposer, broker: Broker) -> Result<()> {
             }
             Ok(_) => {
                 tracing::info!("registered");
+                if let Err(error) = handlers.prepare().await {
+                    tracing::warn!(%error, "reserve producer ids");
+                }
                 return Ok(());
             }
             Err(error) => tracing::info!(%error, "register again"),

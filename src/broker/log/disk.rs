@@ -72,7 +72,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The disk of this build for a data folder: the real one, or in test builds the forgetful one.
 pub fn open_disk(data_dir: &Path) -> Arc<dyn Disk> {
     #[cfg(feature = "faulty-disk")]
-    return Arc::new(super::faulty_disk::FaultyDisk::from_environment(data_dir));
+    return Arc::new(super::faulty_disk::FaultyDisk::new(data_dir));
     #[cfg(not(feature = "faulty-disk"))]
     {
         let _ = data_dir;
