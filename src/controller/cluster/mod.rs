@@ -15,13 +15,12 @@ pub mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chronik_api::{BrokerCluster, conditions};
+use chronik_api::BrokerCluster;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Context;
-use crate::events::Happening;
 use crate::feed::{ClusterKey, FeedSpec};
 use error::Error;
 
@@ -43,7 +42,7 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
         tracing::warn!(cluster = %key, error = %error, "reconcile a BrokerCluster");
     }
     let seen = status::Seen { found: &found, outcome: outcome.as_ref(), settings: &context.settings };
-    let next = status::build(&cluster, &seen, Timestamp::now());
+    let next = status::build(&as_written(&context, &cluster), &seen, Timestamp::now());
     report(&context, &cluster, &next).await?;
     match outcome {
         Ok(_) => Ok(Action::requeue(RESYNC)),
@@ -89,23 +88,15 @@ async fn report(
     let written =
         context.status.write(cluster, &before, next).await.map_err(|source| Error::kubernetes("write the status", source))?;
     if written {
-        let turned = turned(&before.conditions, &next.conditions);
+        let turned = crate::topic::turned(&before.conditions, &next.conditions);
         context.events.publish(&cluster.object_ref(&()), turned).await;
     }
     Ok(())
 }
 
-type Conditions = [k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition];
-
-/// An event when Ready turned, or turned out to fail for another reason.
-fn turned(before: &Conditions, after: &Conditions) -> Option<Happening> {
-    let now = conditions::get(after, conditions::READY)?;
-    let same = |old: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        old.status == now.status && old.reason == now.reason
-    };
-    if conditions::get(before, conditions::READY).is_some_and(same) {
-        return None;
-    }
-    let happening = if now.status == "True" { Happening::normal } else { Happening::warning };
-    Some(happening(now.reason.clone(), now.message.clone()))
+/// The cluster with the status this process last wrote, which the store may not show yet.
+fn as_written(context: &Context, cluster: &BrokerCluster) -> BrokerCluster {
+    let written = context.status.last_written(cluster.metadata.uid.as_deref().unwrap_or_default());
+    let status = written.and_then(|status| serde_json::from_value(status).ok()).or_else(|| cluster.status.clone());
+    BrokerCluster { status, ..cluster.clone() }
 }

@@ -1,0 +1,99 @@
+//! The `release-finalizers` subcommand: run before an uninstall, so that no Topic waits for an operator that is gone.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chronik_api::Topic;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::cli::ReleaseFinalizers;
+use crate::topic::finalizer;
+
+/// How long the operator gets to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+/// Topics are read in pages of this many.
+const PAGE: u32 = 500;
+
+/// Stops the operator's Deployment, then takes our finalizer off every Topic.
+pub async fn release(options: ReleaseFinalizers) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("connect to Kubernetes")?;
+    if let (Some(namespace), Some(name)) = (&options.deployment_namespace, &options.deployment) {
+        stop(&Api::namespaced(client.clone(), namespace), name).await?;
+    }
+    let released = take_off(&client, options.watch_namespace.as_deref()).await?;
+    tracing::info!(released, "finalizers are off");
+    Ok(())
+}
+
+async fn stop(deployments: &Api<Deployment>, name: &str) -> anyhow::Result<()> {
+    let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    match deployments.patch_scale(name, &PatchParams::default(), &patch).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        Err(error) => return Err(error).context(format!("scale Deployment {name} to zero")),
+    }
+    tracing::info!(deployment = name, "scaled to zero");
+    let gone = async {
+        loop {
+            let status = deployments.get_opt(name).await?.and_then(|deployment| deployment.status);
+            let left = status.map_or(0, |status| {
+                status.replicas.unwrap_or(0) + status.terminating_replicas.unwrap_or(0)
+            });
+            if left == 0 {
+                return Ok::<(), kube::Error>(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    match tokio::time::timeout(STOP_TIMEOUT, gone).await {
+        Ok(stopped) => stopped.context("wait until the operator has stopped"),
+        Err(_) => {
+            tracing::warn!(deployment = name, "still running; finalizers are taken off all the same");
+            Ok(())
+        }
+    }
+}
+
+async fn take_off(client: &Client, namespace: Option<&str>) -> anyhow::Result<usize> {
+    let topics: Api<Topic> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut released = 0;
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = match topics.list(&page).await {
+            Ok(list) => list,
+            // The kind itself is not there: nothing can hold anything.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(released),
+            Err(error) => return Err(error).context("list Topics"),
+        };
+        for topic in list.items.into_iter().filter(finalizer::is_on) {
+            take_off_one(client, topic).await?;
+            released += 1;
+        }
+        match list.metadata.continue_ {
+            Some(next) if !next.is_empty() => page = page.continue_token(&next),
+            _ => return Ok(released),
+        }
+    }
+}
+
+async fn take_off_one(client: &Client, mut topic: Topic) -> anyhow::Result<()> {
+    let name = topic.name_any();
+    let api: Api<Topic> = Api::namespaced(client.clone(), &topic.namespace().unwrap_or_default());
+    for _ in 0..5 {
+        match finalizer::set(client, &topic, false).await {
+            Ok(()) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => match api.get_opt(&name).await? {
+                Some(newer) => topic = newer,
+                None => return Ok(()),
+            },
+            Err(error) => return Err(error).context(format!("take the finalizer off Topic {name}")),
+        }
+    }
+    anyhow::bail!("take the finalizer off Topic {name}: it changes too fast")
+}
