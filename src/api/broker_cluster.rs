@@ -55,7 +55,7 @@ use crate::schema;
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40"
     ).message("metadata.name must be at most 40 characters of a-z, 0-9 and '-', starting with a letter: pods and Services are named after it")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct BrokerClusterSpec {
     /// Number of brokers. It may only grow for now.
     #[schemars(range(min = 1, max = 99))]
@@ -118,7 +118,7 @@ pub enum ImagePullPolicy {
 
 /// Each broker's volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Storage {
     /// Its size.
     #[schemars(schema_with = "schema::size")]
@@ -138,7 +138,7 @@ impl Default for Storage {
 
 /// CPU and memory of a container.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Resources {
     /// What it is sure to get.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -160,7 +160,7 @@ impl Resources {
 
 /// How brokers keep apart.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Spread {
     /// Over nodes.
     pub nodes: SpreadMode,
@@ -180,7 +180,7 @@ pub enum SpreadMode {
 
 /// The brokers' network ports.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Listeners {
     /// Port of Kafka clients.
     #[schemars(range(min = 1024, max = 65_535))]

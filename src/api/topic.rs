@@ -78,7 +78,7 @@ pub const MIN_ISR_KEY: &str = "min.insync.replicas";
         "self.spec.replicas == oldSelf.spec.replicas || !has(oldSelf.status) || !has(oldSelf.status.topicId) || self.spec.replicas == oldSelf.status.replicationFactor"
     ).message("spec.replicas cannot change once the topic exists: replicas cannot be moved yet")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new(
         "!has(self.minInsyncReplicas) || self.minInsyncReplicas <= self.replicas"
@@ -137,7 +137,7 @@ fn three() -> u32 {
 
 /// Names a `BrokerCluster` of the same namespace.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusterRef {
     /// Name of the BrokerCluster.
     #[schemars(length(min = 1, max = 63))]

@@ -64,7 +64,11 @@ impl Applied {
 /// Applies `object`, whose first owner reference is its controller.
 pub async fn apply<K>(client: &Client, applied: &Applied, object: &K) -> Result<(), ApplyError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
 {
     let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
     let failed =
@@ -98,7 +102,10 @@ fn may_apply<K: Resource<DynamicType = ()>>(present: &K, wanted: &K, owner: &str
         Some(controller) => {
             Err(ApplyError::Foreign { kind, name, owner: format!("{} {}", controller.kind, controller.name) })
         }
-        None if [CLUSTER, MANAGED_BY].iter().all(|key| present.labels().get(*key) == wanted.labels().get(*key)) => {
+        None if [CLUSTER, MANAGED_BY]
+            .iter()
+            .all(|key| present.labels().get(*key) == wanted.labels().get(*key)) =>
+        {
             Ok(())
         }
         None => Err(ApplyError::Foreign { kind, name, owner: "someone else".to_owned() }),

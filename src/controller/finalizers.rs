@@ -39,9 +39,8 @@ async fn stop(deployments: &Api<Deployment>, name: &str) -> anyhow::Result<()> {
     let gone = async {
         loop {
             let status = deployments.get_opt(name).await?.and_then(|deployment| deployment.status);
-            let left = status.map_or(0, |status| {
-                status.replicas.unwrap_or(0) + status.terminating_replicas.unwrap_or(0)
-            });
+            let left = status
+                .map_or(0, |status| status.replicas.unwrap_or(0) + status.terminating_replicas.unwrap_or(0));
             if left == 0 {
                 return Ok::<(), kube::Error>(());
             }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::error::Category;
@@ -40,7 +41,10 @@ impl Metrics {
             errors: counters("errors_total", "Errors by kind and category.", &["kind", "category"]),
             reconcile_seconds: histogram("reconcile_seconds", "Duration of a reconcile."),
             status_writes: counters("status_writes_total", "Status writes by kind.", &["kind"]),
-            status_wait_seconds: histogram("status_write_wait_seconds", "Time a status write waited for its turn."),
+            status_wait_seconds: histogram(
+                "status_write_wait_seconds",
+                "Time a status write waited for its turn.",
+            ),
             events_dropped: IntCounter::with_opts(opts("events_dropped_total", "Events over the cap."))
                 .expect("a valid name"),
             feed_connected: IntGaugeVec::new(
@@ -83,8 +87,13 @@ impl Metrics {
         self.reconciles.with_label_values(&[kind, outcome]).inc();
         self.reconcile_seconds.observe(took.as_secs_f64());
         if let Some(category) = error {
-            self.errors.with_label_values(&[kind, category.reason()]).inc();
+            self.error(kind, category);
         }
+    }
+
+    /// Something could not be done: shown in a status, or tried again.
+    pub fn error(&self, kind: &str, category: Category) {
+        self.errors.with_label_values(&[kind, category.reason()]).inc();
     }
 
     /// A status was written after waiting for its turn.
@@ -151,8 +160,14 @@ mod tests {
         metrics.reconciled("Topic", Some(Category::InvalidSpec), Duration::from_millis(3));
         metrics.feed("shop", "demo", true);
         let text = metrics.text();
-        assert!(text.contains(r#"chronik_operator_errors_total{category="InvalidSpec",kind="Topic"} 1"#), "{text}");
-        assert!(text.contains(r#"chronik_operator_feed_connected{cluster="demo",namespace="shop"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"chronik_operator_errors_total{category="InvalidSpec",kind="Topic"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"chronik_operator_feed_connected{cluster="demo",namespace="shop"} 1"#),
+            "{text}"
+        );
         metrics.forget_cluster("shop", "demo");
         assert!(!metrics.text().contains("demo"));
     }

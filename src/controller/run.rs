@@ -45,7 +45,8 @@ pub async fn run(options: Run) -> anyhow::Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let health = Health { metrics: metrics.clone(), ready: ready.clone() };
     let http = tokio::spawn(server::serve(options.http_listener, health, stop.clone()));
-    let identity = options.identity.clone().unwrap_or_else(|| format!("chronik-operator-{}", std::process::id()));
+    let identity =
+        options.identity.clone().unwrap_or_else(|| format!("chronik-operator-{}", std::process::id()));
     let leases: Api<Lease> = Api::namespaced(client.clone(), &options.lease_namespace);
     let mut election = Election::new(leases, options.lease_name.clone(), identity.clone());
     let outcome = tokio::select! {
@@ -127,7 +128,8 @@ pub async fn reconcile_all(
     let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer);
     let topic_changes = spec_changes(scoped(&client, namespace), topic_writer);
     let config = || kube::runtime::Config::default().concurrency(CONCURRENCY);
-    let owned = watcher::Config::default().labels(&format!("{}=chronik-operator", chronik_api::labels::MANAGED_BY));
+    let owned =
+        watcher::Config::default().labels(&format!("{}=chronik-operator", chronik_api::labels::MANAGED_BY));
     let cluster_controller = Controller::for_stream(cluster_changes, clusters.clone())
         .with_config(config().debounce(CLUSTER_DEBOUNCE))
         .owns(scoped::<StatefulSet>(&client, namespace), owned)
@@ -164,7 +166,13 @@ fn spec_changes<K>(
     writer: reflector::store::Writer<K>,
 ) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let changes = predicates::generation
         .combine(predicates::finalizers)

@@ -1,7 +1,5 @@
 //! What can go wrong when a broker is asked, and the refusals brokers explain.
 
-use std::error::Error as _;
-
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;

@@ -100,15 +100,24 @@ impl BrokerClient {
         let body = json(topic);
         match self.call(Method::POST, broker, "/v1/topics", body, WRITE_TIMEOUT, ANSWER_BYTES_MAX).await {
             Ok(answer) => parse(broker, &answer),
-            Err(BrokerError::Refused { broker: address, refusal }) if refusal.status == StatusCode::CONFLICT => {
-                self.topic(broker, &topic.name).await?.ok_or(BrokerError::Refused { broker: address, refusal })
+            Err(BrokerError::Refused { broker: address, refusal })
+                if refusal.status == StatusCode::CONFLICT =>
+            {
+                self.topic(broker, &topic.name)
+                    .await?
+                    .ok_or(BrokerError::Refused { broker: address, refusal })
             }
             Err(error) => Err(error),
         }
     }
 
     /// Changes a topic.
-    pub async fn alter_topic(&self, broker: &str, name: &str, change: &AlterTopic) -> Result<(), BrokerError> {
+    pub async fn alter_topic(
+        &self,
+        broker: &str,
+        name: &str,
+        change: &AlterTopic,
+    ) -> Result<(), BrokerError> {
         let path = topic_path(name);
         self.call(Method::PATCH, broker, &path, json(change), WRITE_TIMEOUT, ANSWER_BYTES_MAX).await?;
         Ok(())
@@ -125,7 +134,8 @@ impl BrokerClient {
 
     /// Opens the stream of changed topics.
     pub async fn watch(&self, broker: &str) -> Result<WatchStream, BrokerError> {
-        let response = within(READ_TIMEOUT, broker, self.send(Method::GET, broker, "/v1/watch", Bytes::new())).await?;
+        let response =
+            within(READ_TIMEOUT, broker, self.send(Method::GET, broker, "/v1/watch", Bytes::new())).await?;
         if response.status() != StatusCode::OK {
             let status = response.status();
             let body = within(READ_TIMEOUT, broker, collect(broker, response, ANSWER_BYTES_MAX)).await?;

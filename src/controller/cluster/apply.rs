@@ -14,7 +14,12 @@ use crate::apply::apply as apply_object;
 use crate::context::Context;
 
 /// Applies everything.
-pub async fn apply(context: &Context, valid: &ValidCluster, found: &Found, objects: Objects) -> Result<(), Error> {
+pub async fn apply(
+    context: &Context,
+    valid: &ValidCluster,
+    found: &Found,
+    objects: Objects,
+) -> Result<(), Error> {
     if valid.initialised {
         // First of all: from here on no disk may found this cluster again, whatever happens to this resource.
         mark_initialised(context, valid, found).await?;

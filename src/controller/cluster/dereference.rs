@@ -20,6 +20,8 @@ pub struct Found {
     /// Volume claims with this cluster's labels, also those an earlier resource of this name left behind.
     pub claims: Vec<PersistentVolumeClaim>,
     pub pods: Vec<Pod>,
+    /// Whether the brokers were asked long enough to say that none answers.
+    pub settled: bool,
     /// The cluster as its brokers see it.
     pub report: Option<ClusterReport>,
     /// Id of a foreign cluster that answers at the brokers' addresses.
@@ -27,7 +29,11 @@ pub struct Found {
 }
 
 /// Reads it.
-pub async fn dereference(context: &Context, cluster: &BrokerCluster, key: &ClusterKey) -> Result<Found, Error> {
+pub async fn dereference(
+    context: &Context,
+    cluster: &BrokerCluster,
+    key: &ClusterKey,
+) -> Result<Found, Error> {
     let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
     let client = &context.client;
     let brokers = ListParams::default().labels(&selector(&key.name));
@@ -44,10 +50,10 @@ pub async fn dereference(context: &Context, cluster: &BrokerCluster, key: &Clust
         context.applied.forget(uid);
     }
     let feed = context.feeds.get(key);
-    let (report, foreign) = feed.map_or((None, None), |feed| {
-        feed.with(|state| (state.cluster().cloned(), state.foreign().map(str::to_owned)))
+    let (settled, report, foreign) = feed.map_or((false, None, None), |feed| {
+        feed.with(|state| (state.is_settled(), state.cluster().cloned(), state.foreign().map(str::to_owned)))
     });
-    Ok(Found { stateful_set, claims: claims.items, pods: pods.items, report, foreign })
+    Ok(Found { stateful_set, claims: claims.items, pods: pods.items, settled, report, foreign })
 }
 
 fn selector(cluster: &str) -> String {

@@ -28,18 +28,23 @@ use error::Error;
 const RESYNC: Duration = Duration::from_secs(30);
 /// A cluster that cannot be built is tried again after this time.
 const RETRY: Duration = Duration::from_secs(3);
+/// Pause while the feed has not found a broker yet, nor given up on finding one.
+const PENDING_RETRY: Duration = Duration::from_millis(500);
 
 /// Makes one BrokerCluster true, and its status say how far that went.
 pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Result<Action, Error> {
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let key =
-        ClusterKey { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
+    let key = ClusterKey { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
     let found = dereference::dereference(&context, &cluster, &key).await?;
     let outcome = advance(&context, &cluster, &key, &found).await;
     if let Err(error) = &outcome {
         tracing::warn!(cluster = %key, error = %error, "reconcile a BrokerCluster");
+    }
+    if outcome.is_ok() && !found.settled {
+        // The operator has just started: a status from before is better than a hasty one.
+        return Ok(Action::requeue(PENDING_RETRY));
     }
     let seen = status::Seen { found: &found, outcome: outcome.as_ref(), settings: &context.settings };
     let next = status::build(&as_written(&context, &cluster), &seen, Timestamp::now());
@@ -48,7 +53,7 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
         Ok(_) => Ok(Action::requeue(RESYNC)),
         // Told in the status: counted, and tried again without another log line.
         Err(error) => {
-            context.metrics.reconciled("BrokerCluster", Some(error.category()), Duration::ZERO);
+            context.metrics.error("BrokerCluster", error.category());
             Ok(Action::requeue(RETRY))
         }
     }
@@ -85,8 +90,11 @@ async fn report(
     next: &chronik_api::broker_cluster::BrokerClusterStatus,
 ) -> Result<(), Error> {
     let before = cluster.status.clone().unwrap_or_default();
-    let written =
-        context.status.write(cluster, &before, next).await.map_err(|source| Error::kubernetes("write the status", source))?;
+    let written = context
+        .status
+        .write(cluster, &before, next)
+        .await
+        .map_err(|source| Error::kubernetes("write the status", source))?;
     if written {
         let turned = crate::topic::turned(&before.conditions, &next.conditions);
         context.events.publish(&cluster.object_ref(&()), turned).await;
@@ -97,6 +105,7 @@ async fn report(
 /// The cluster with the status this process last wrote, which the store may not show yet.
 fn as_written(context: &Context, cluster: &BrokerCluster) -> BrokerCluster {
     let written = context.status.last_written(cluster.metadata.uid.as_deref().unwrap_or_default());
-    let status = written.and_then(|status| serde_json::from_value(status).ok()).or_else(|| cluster.status.clone());
+    let status =
+        written.and_then(|status| serde_json::from_value(status).ok()).or_else(|| cluster.status.clone());
     BrokerCluster { status, ..cluster.clone() }
 }

@@ -29,12 +29,14 @@ pub fn build(cluster: &BrokerCluster, seen: &Seen<'_>, now: Timestamp) -> Broker
     let generation = cluster.metadata.generation.unwrap_or_default();
     let report = seen.found.report.as_ref();
     let brokers = brokers(cluster, seen.found);
-    let outdated_pods = seen.outcome.ok().map_or(before.outdated_pods.clone(), |built| {
-        outdated(&seen.found.pods, &built.restart_hash)
-    });
+    let outdated_pods = seen
+        .outcome
+        .ok()
+        .map_or(before.outdated_pods.clone(), |built| outdated(&seen.found.pods, &built.restart_hash));
     let initialised = valid.map_or(before.initialised, |valid| valid.initialised);
     let ready = ready(cluster, seen, &brokers, initialised);
-    let mut findings = vec![ready.clone(), initialised_finding(initialised), outdated_finding(&outdated_pods)];
+    let mut findings =
+        vec![ready.clone(), initialised_finding(initialised), outdated_finding(&outdated_pods)];
     findings.extend(partition_findings(report));
     BrokerClusterStatus {
         observed_generation: Some(generation),
@@ -98,7 +100,8 @@ fn ready(cluster: &BrokerCluster, seen: &Seen<'_>, brokers: &BrokerCounts, initi
         return not(error.reason(), error.to_string());
     }
     let Some(report) = &seen.found.report else {
-        let message = format!("{} of {} broker pods are ready; no broker answers", brokers.ready, brokers.desired);
+        let message =
+            format!("{} of {} broker pods are ready; no broker answers", brokers.ready, brokers.desired);
         return not("BrokersUnreachable", message);
     };
     let desired = cluster.spec.replicas;
@@ -113,7 +116,10 @@ fn ready(cluster: &BrokerCluster, seen: &Seen<'_>, brokers: &BrokerCounts, initi
         return not("BrokersDown", format!("brokers {} do not answer the others", down.join(", ")));
     }
     if report.metadata_leader.is_none() {
-        return not("NoMetadataLeader", "the metadata group has no leader: nothing can be created or changed".into());
+        return not(
+            "NoMetadataLeader",
+            "the metadata group has no leader: nothing can be created or changed".into(),
+        );
     }
     if brokers.ready < desired {
         let message = format!("{} of {desired} broker pods are ready", brokers.ready);
@@ -136,7 +142,10 @@ fn outdated_finding(pods: &[String]) -> Finding {
         ("UpToDate", "every pod runs the spec's settings".to_owned())
     } else {
         let names = pods.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
-        ("OlderSettings", format!("{} pods take the spec's settings at their next start: {names}", pods.len()))
+        (
+            "OlderSettings",
+            format!("{} pods take the spec's settings at their next start: {names}", pods.len()),
+        )
     };
     Finding::new(conditions::PODS_OUTDATED, !pods.is_empty(), reason, message)
 }

@@ -18,7 +18,10 @@ pub fn cluster(spec: &str) -> BrokerCluster {
 
 /// Settings as the chart gives them.
 pub fn settings() -> Settings {
-    Settings { broker_image: "docker.io/chronik/chronik:dev".to_owned(), cluster_domain: "cluster.local".to_owned() }
+    Settings {
+        broker_image: "docker.io/chronik/chronik:dev".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+    }
 }
 
 /// A volume claim of that cluster, with data of the cluster `id`.

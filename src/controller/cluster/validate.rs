@@ -117,7 +117,8 @@ fn initial_voters(cluster: &BrokerCluster, found: &Found) -> u32 {
 /// Once true, always true. It turns true when every first voter has registered: from then on none of them may ever
 /// found the cluster again, and none is still waiting to do it for the first time.
 fn initialised(cluster: &BrokerCluster, found: &Found, initial_voters: u32) -> bool {
-    let marked = |claim: &PersistentVolumeClaim| claim.annotations().get(INITIALISED).is_some_and(|v| v == "true");
+    let marked =
+        |claim: &PersistentVolumeClaim| claim.annotations().get(INITIALISED).is_some_and(|v| v == "true");
     let formed = found.report.as_ref().is_some_and(|report| {
         report.metadata_leader.is_some()
             && (1..=initial_voters).all(|voter| report.brokers.iter().any(|broker| broker.id.0 == voter))
@@ -142,7 +143,9 @@ fn config(spec: &BrokerClusterSpec) -> Result<BTreeMap<String, String>, Error> {
             return Err(refuse("the operator sets it itself for each broker; remove it".to_owned()));
         }
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-            return Err(refuse("settings are named as in `chronik-broker run --help`, in lower case".to_owned()));
+            return Err(refuse(
+                "settings are named as in `chronik-broker run --help`, in lower case".to_owned(),
+            ));
         }
         if value.chars().any(char::is_control) {
             return Err(refuse("one line of text".to_owned()));

@@ -71,7 +71,8 @@ async fn survey(client: &BrokerClient, spec: &FeedSpec) -> (Vec<Answer>, Option<
     let answers = join_all(asked).await.into_iter().flatten();
     let (ours, foreign): (Vec<_>, Vec<_>) =
         answers.partition(|answer| answer.report.cluster_id.as_str() == spec.cluster_id);
-    let foreign = foreign.first().filter(|_| ours.is_empty()).map(|answer| answer.report.cluster_id.to_string());
+    let foreign =
+        foreign.first().filter(|_| ours.is_empty()).map(|answer| answer.report.cluster_id.to_string());
     (ours, foreign)
 }
 

@@ -90,7 +90,12 @@ pub struct Feeds {
 
 impl Feeds {
     /// No feed yet. All end with `stop`.
-    pub fn new(client: BrokerClient, metrics: Arc<Metrics>, on_change: OnChange, stop: CancellationToken) -> Self {
+    pub fn new(
+        client: BrokerClient,
+        metrics: Arc<Metrics>,
+        on_change: OnChange,
+        stop: CancellationToken,
+    ) -> Self {
         Self { client, metrics, on_change, stop, running: Mutex::default() }
     }
 

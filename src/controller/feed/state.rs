@@ -10,8 +10,8 @@ use chronik_core::view::{ClusterReport, PartitionReport, TopicReport};
 pub struct FeedState {
     /// The broker that is asked; `None` while no broker answers.
     source: Option<String>,
-    /// True once every topic was listed by the current or an earlier source.
-    complete: bool,
+    /// True once a broker was found, or none for a while.
+    settled: bool,
     cluster: Option<ClusterReport>,
     topics: HashMap<String, Arc<TopicReport>>,
     /// The id of a cluster that answered although it is not ours.
@@ -21,7 +21,9 @@ pub struct FeedState {
 /// What a feed knows of one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    /// No broker answers, or none has listed its topics yet.
+    /// The feed has only just started to look for a broker: nothing can be said yet.
+    Pending,
+    /// No broker answers.
     Unreachable,
     /// The broker at this address serves, and the topic is not there.
     Absent { broker: String },
@@ -33,6 +35,11 @@ impl FeedState {
     /// The broker that is asked.
     pub fn source(&self) -> Option<&str> {
         self.source.as_deref()
+    }
+
+    /// Whether something can be said, be it that no broker answers.
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// The cluster as that broker sees it.
@@ -47,7 +54,9 @@ impl FeedState {
 
     /// What is known of a topic.
     pub fn topic(&self, name: &str) -> Seen {
-        let Some(broker) = self.source.clone().filter(|_| self.complete) else { return Seen::Unreachable };
+        let Some(broker) = self.source.clone() else {
+            return if self.settled { Seen::Unreachable } else { Seen::Pending };
+        };
         match self.topics.get(name) {
             Some(report) => Seen::Present { broker, report: report.clone() },
             None => Seen::Absent { broker },
@@ -58,14 +67,15 @@ impl FeedState {
     pub(super) fn found(&mut self, source: String, cluster: ClusterReport, topics: Vec<TopicReport>) {
         self.source = Some(source);
         self.cluster = Some(cluster);
-        self.complete = true;
+        self.settled = true;
         self.foreign = None;
         self.topics = topics.into_iter().map(|topic| (topic.name.clone(), Arc::new(topic))).collect();
     }
 
-    /// No broker answers any more. True if one did before.
+    /// No broker answers. True if that is news.
     pub(super) fn lost(&mut self, foreign: Option<String>) -> bool {
-        let changed = self.source.is_some() || self.foreign != foreign;
+        let changed = !self.settled || self.source.is_some() || self.foreign != foreign;
+        self.settled = true;
         self.source = None;
         self.foreign = foreign;
         changed
@@ -96,7 +106,8 @@ impl FeedState {
 
     /// A list without partitions: names those that came, went or differ, and forgets those that went.
     pub(super) fn listed(&mut self, listed: &[TopicReport]) -> Sweep {
-        let names: HashMap<&str, &TopicReport> = listed.iter().map(|topic| (topic.name.as_str(), topic)).collect();
+        let names: HashMap<&str, &TopicReport> =
+            listed.iter().map(|topic| (topic.name.as_str(), topic)).collect();
         let gone: Vec<String> =
             self.topics.keys().filter(|name| !names.contains_key(name.as_str())).cloned().collect();
         gone.iter().for_each(|name| drop(self.topics.remove(name)));
@@ -203,7 +214,7 @@ mod tests {
     #[test]
     fn what_is_no_longer_heard_is_unreachable_and_never_the_old_view() {
         let mut state = FeedState::default();
-        assert_eq!(state.topic("t"), Seen::Unreachable);
+        assert_eq!(state.topic("t"), Seen::Pending);
         state.found("b:1".to_owned(), cluster(), vec![topic("t", &[(0, &[1, 2])])]);
         assert_eq!(state.topic("other"), Seen::Absent { broker: "b:1".to_owned() });
         assert!(state.lost(None) && !state.lost(None));
@@ -214,7 +225,8 @@ mod tests {
     #[test]
     fn a_sweep_forgets_deleted_topics_and_names_changed_ones() {
         let mut state = FeedState::default();
-        let known = vec![topic("same", &[(0, &[1])]), topic("gone", &[(0, &[1])]), topic("drifted", &[(0, &[1])])];
+        let known =
+            vec![topic("same", &[(0, &[1])]), topic("gone", &[(0, &[1])]), topic("drifted", &[(0, &[1])])];
         state.found("b:1".to_owned(), cluster(), known);
         let mut drifted = topic("drifted", &[]);
         drifted.configs.insert("max.message.bytes".to_owned(), "7".to_owned());

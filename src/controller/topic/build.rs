@@ -62,14 +62,20 @@ fn refusal(topic: &ValidTopic, present: &TopicReport) -> Option<Error> {
         return Some(Error::InvalidSpec {
             field: "spec.partitions",
             value: topic.partitions.to_string(),
-            allowed: format!("at least {}, which the topic has; partitions cannot be taken away", present.totals.total),
+            allowed: format!(
+                "at least {}, which the topic has; partitions cannot be taken away",
+                present.totals.total
+            ),
         });
     }
     if topic.replicas != present.replication_factor {
         return Some(Error::InvalidSpec {
             field: "spec.replicas",
             value: topic.replicas.to_string(),
-            allowed: format!("{}, which the topic has; replicas cannot be moved yet", present.replication_factor),
+            allowed: format!(
+                "{}, which the topic has; replicas cannot be moved yet",
+                present.replication_factor
+            ),
         });
     }
     None

@@ -44,14 +44,18 @@ pub(super) fn decide(topic: &Topic, found: &Found, now: Timestamp) -> Decision {
     }
     if found.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
         let cluster = &topic.spec.cluster_ref.name;
-        let note = format!("BrokerCluster {cluster} is gone; data of topic {name} stays on its volumes, if it has any");
+        let note = format!(
+            "BrokerCluster {cluster} is gone; data of topic {name} stays on its volumes, if it has any"
+        );
         return release(Some(Happening::warning("ClusterGone", note)));
     }
     match &found.seen {
         Seen::Absent { .. } => release(None),
         Seen::Present { broker, .. } => Decision::Delete { broker: broker.clone() },
-        Seen::Unreachable if is_over(topic, now) => release(Some(given_up(name, "no broker answers"))),
-        Seen::Unreachable => Decision::Wait,
+        Seen::Pending | Seen::Unreachable if is_over(topic, now) => {
+            release(Some(given_up(name, "no broker answers")))
+        }
+        Seen::Pending | Seen::Unreachable => Decision::Wait,
     }
 }
 
@@ -66,25 +70,31 @@ fn given_up(name: &str, why: &str) -> Happening {
 }
 
 /// Does what was decided. True once nothing holds the resource any more.
-pub(super) async fn run(context: &Context, topic: &Topic, found: &Found) -> Result<(bool, Option<Happening>), Error> {
+pub(super) async fn run(
+    context: &Context,
+    topic: &Topic,
+    found: &Found,
+) -> Result<(bool, Option<Happening>), Error> {
     let now = Timestamp::now();
     match decide(topic, found, now) {
         Decision::Release { happening } => Ok((true, happening)),
         Decision::Wait => Ok((false, None)),
-        Decision::Delete { broker } => match context.brokers.delete_topic(&broker, topic.topic_name()).await {
-            Ok(()) => {
-                if let Some(feed) = context.feeds.get(&cluster_of(topic)) {
-                    feed.with(|state| state.forget(topic.topic_name()));
+        Decision::Delete { broker } => {
+            match context.brokers.delete_topic(&broker, topic.topic_name()).await {
+                Ok(()) => {
+                    if let Some(feed) = context.feeds.get(&cluster_of(topic)) {
+                        feed.with(|state| state.forget(topic.topic_name()));
+                    }
+                    Ok((true, Some(Happening::normal("Deleted", "the topic and its data were deleted"))))
                 }
-                Ok((true, Some(Happening::normal("Deleted", "the topic and its data were deleted"))))
+                Err(error) if is_over(topic, now) => {
+                    Ok((true, Some(given_up(topic.topic_name(), &error.to_string()))))
+                }
+                Err(error) => {
+                    tracing::warn!(topic = topic.topic_name(), %error, "delete a topic");
+                    Ok((false, None))
+                }
             }
-            Err(error) if is_over(topic, now) => {
-                Ok((true, Some(given_up(topic.topic_name(), &error.to_string()))))
-            }
-            Err(error) => {
-                tracing::warn!(topic = topic.topic_name(), %error, "delete a topic");
-                Ok((false, None))
-            }
-        },
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Step 1: gathers everything a Topic's reconcile looks at, from stores and feeds. No judgement, and no waiting.
+//! Step 1: gathers everything a Topic's reconcile looks at, from stores and feeds. No judgement.
 
 use std::sync::Arc;
 
@@ -16,13 +16,22 @@ pub struct Found {
     pub seen: Seen,
 }
 
-/// Gathers it.
-pub fn dereference(context: &Context, topic: &Topic) -> Found {
+/// Gathers it. The topic's own store is filled before any reconcile runs; the clusters' may still be filling.
+pub async fn dereference(context: &Context, topic: &Topic) -> Found {
+    // Its writer lives as long as the process: an error means shutdown, and an empty store is never judged then.
+    if context.clusters.wait_until_ready().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    gather(context, topic)
+}
+
+/// As above, once the stores are known to be filled.
+pub fn gather(context: &Context, topic: &Topic) -> Found {
     let key = cluster_of(topic);
     let seen = context
         .feeds
         .get(&key)
-        .map_or(Seen::Unreachable, |feed| feed.with(|state| state.topic(topic.topic_name())));
+        .map_or(Seen::Pending, |feed| feed.with(|state| state.topic(topic.topic_name())));
     let is_rival = |other: &Topic| {
         other.metadata.uid != topic.metadata.uid
             && cluster_of(other) == key

@@ -13,7 +13,9 @@ pub enum Error {
          whose spec.clusterRef.name is right"
     )]
     ClusterMissing { namespace: String, name: String },
-    #[error("Topic {winner} is older and manages topic {topic} of BrokerCluster {cluster}; delete one of the two")]
+    #[error(
+        "Topic {winner} is older and manages topic {topic} of BrokerCluster {cluster}; delete one of the two"
+    )]
     Superseded { winner: String, topic: String, cluster: String },
     #[error("{field} = {value} is not allowed: {allowed}")]
     InvalidSpec { field: &'static str, value: String, allowed: String },
@@ -23,6 +25,8 @@ pub enum Error {
     BrokersUnreachable { cluster: String },
     #[error("{0}")]
     Brokers(BrokerError),
+    #[error("no broker was asked yet")]
+    Pending,
 }
 
 impl Error {
@@ -37,7 +41,9 @@ impl Error {
             Self::ClusterMissing { .. } => Category::NotFound,
             Self::Superseded { .. } => Category::Conflict,
             Self::InvalidSpec { .. } | Self::Refused(_) => Category::InvalidSpec,
-            Self::BrokersUnreachable { .. } | Self::Brokers(_) => Category::BrokersUnreachable,
+            Self::BrokersUnreachable { .. } | Self::Brokers(_) | Self::Pending => {
+                Category::BrokersUnreachable
+            }
         }
     }
 

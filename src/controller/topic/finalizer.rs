@@ -16,8 +16,12 @@ pub async fn set(client: &Client, topic: &Topic, on: bool) -> Result<(), kube::E
     if is_on(topic) == on {
         return Ok(());
     }
-    let mut finalizers: Vec<&str> =
-        topic.finalizers().iter().map(String::as_str).filter(|finalizer| *finalizer != TOPIC_FINALIZER).collect();
+    let mut finalizers: Vec<&str> = topic
+        .finalizers()
+        .iter()
+        .map(String::as_str)
+        .filter(|finalizer| *finalizer != TOPIC_FINALIZER)
+        .collect();
     if on {
         finalizers.push(TOPIC_FINALIZER);
     }

@@ -10,6 +10,8 @@ mod dereference;
 pub mod error;
 pub mod finalizer;
 pub mod status;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 use std::sync::Arc;
@@ -32,29 +34,33 @@ use error::Error;
 const RESYNC: Duration = Duration::from_secs(60);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(5);
+/// Pause while the feed has not found a broker yet, nor given up on finding one.
+const PENDING_RETRY: Duration = Duration::from_millis(500);
 /// Pause between two looks at a deleted Topic whose brokers do not answer.
 const CLEANUP_RETRY: Duration = Duration::from_secs(1);
 
 /// Makes one Topic true, and its status say how far that went.
 pub async fn reconcile(topic: Arc<Topic>, context: Arc<Context>) -> Result<Action, Error> {
-    let found = dereference::dereference(&context, &topic);
+    let found = dereference::dereference(&context, &topic).await;
     if topic.metadata.deletion_timestamp.is_some() {
         return delete(&context, &topic, &found).await;
     }
     let (happening, error) = match advance(&context, &topic, &found).await {
         Ok(happening) => (happening, None),
         Err(error @ Error::Kubernetes { .. }) => return Err(error),
+        // The operator has just started: a status from before is better than a hasty one.
+        Err(Error::Pending) => return Ok(Action::requeue(PENDING_RETRY)),
         Err(error) => (None, Some(error)),
     };
     // What was just done is in the feed by now.
-    let seen = dereference::dereference(&context, &topic).seen;
+    let seen = dereference::gather(&context, &topic).seen;
     let next = status::build(&topic_as_written(&context, &topic), &seen, error.as_ref(), Timestamp::now());
     report(&context, &topic, &next, happening).await?;
     Ok(match error {
         None => Action::requeue(RESYNC),
         // Told in the status: counted, and tried again.
         Some(error) => {
-            context.metrics.reconciled("Topic", Some(error.category()), Duration::ZERO);
+            context.metrics.error("Topic", error.category());
             Action::requeue(RETRY)
         }
     })
@@ -68,6 +74,7 @@ async fn advance(
 ) -> Result<Option<Happening>, Error> {
     let valid = validate::validate(topic, found)?;
     let present = match &found.seen {
+        Seen::Pending => return Err(Error::Pending),
         Seen::Unreachable => return Err(Error::BrokersUnreachable { cluster: valid.cluster.name }),
         Seen::Absent { .. } => None,
         Seen::Present { report, .. } => Some(&**report),

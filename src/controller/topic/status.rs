@@ -20,7 +20,7 @@ pub fn build(topic: &Topic, seen: &Seen, error: Option<&Error>, now: Timestamp) 
     let claimed = !matches!(error, Some(Error::Superseded { .. } | Error::ClusterMissing { .. }));
     let mut status = match seen {
         Seen::Present { report, .. } if claimed => known(report),
-        Seen::Unreachable if claimed => unknown(&before),
+        Seen::Pending | Seen::Unreachable if claimed => unknown(&before),
         _ => TopicStatus::default(),
     };
     let report = match seen {
@@ -62,8 +62,9 @@ fn unknown(before: &TopicStatus) -> TopicStatus {
         ..PartitionStatus::default()
     };
     TopicStatus {
-        totals: total
-            .map(|total| PartitionCounts::from(PartitionTotals { total, unknown: total, ..PartitionTotals::default() })),
+        totals: total.map(|total| {
+            PartitionCounts::from(PartitionTotals { total, unknown: total, ..PartitionTotals::default() })
+        }),
         partitions: before.partitions.iter().map(blank).collect(),
         conditions: Vec::new(),
         ..before.clone()
@@ -141,14 +142,23 @@ fn serving(topic: &Topic, report: &TopicReport) -> Finding {
         return finding(Status::False, "UnderMinIsr", message);
     }
     if totals.unknown > 0 {
-        return finding(Status::Unknown, "Unknown", format!("of {} nothing recent is known", of(totals.unknown)));
+        return finding(
+            Status::Unknown,
+            "Unknown",
+            format!("of {} nothing recent is known", of(totals.unknown)),
+        );
     }
-    finding(Status::True, "Serving", format!("all {} partitions accept writes{}", totals.total, majority_note(topic, report)))
+    finding(
+        Status::True,
+        "Serving",
+        format!("all {} partitions accept writes{}", totals.total, majority_note(topic, report)),
+    )
 }
 
 /// Raft commits by majority, also where a smaller min ISR was asked for.
 fn majority_note(topic: &Topic, report: &TopicReport) -> String {
-    let asked = topic.spec.configs().get(chronik_api::topic::MIN_ISR_KEY).and_then(|value| value.parse::<u32>().ok());
+    let asked =
+        topic.spec.configs().get(chronik_api::topic::MIN_ISR_KEY).and_then(|value| value.parse::<u32>().ok());
     match (asked, effective_min_isr(report)) {
         (Some(asked), Some(needed)) if needed > asked => format!(
             "; acks=all needs {needed} of {} replicas in sync, since a majority must have each record, although \
@@ -163,9 +173,12 @@ fn majority_note(topic: &Topic, report: &TopicReport) -> String {
 pub fn partition_findings(totals: &PartitionTotals, worst: &str) -> [Finding; 3] {
     let named = |message: String| if worst.is_empty() { message } else { format!("{message}: {worst}") };
     let in_sync = match (totals.under_replicated + totals.offline, totals.unknown) {
-        _ if totals.in_sync == totals.total => {
-            Finding::new(conditions::IN_SYNC, true, "AllInSync", format!("all {} partitions have every replica in sync", totals.total))
-        }
+        _ if totals.in_sync == totals.total => Finding::new(
+            conditions::IN_SYNC,
+            true,
+            "AllInSync",
+            format!("all {} partitions have every replica in sync", totals.total),
+        ),
         (0, unknown) if unknown > 0 => Finding::new(
             conditions::IN_SYNC,
             Status::Unknown,
@@ -176,7 +189,11 @@ pub fn partition_findings(totals: &PartitionTotals, worst: &str) -> [Finding; 3]
             conditions::IN_SYNC,
             false,
             "UnderReplicated",
-            named(format!("{} of {} partitions lack an in-sync replica", totals.total - totals.in_sync, totals.total)),
+            named(format!(
+                "{} of {} partitions lack an in-sync replica",
+                totals.total - totals.in_sync,
+                totals.total
+            )),
         ),
     };
     [
@@ -191,7 +208,12 @@ fn count(type_: &'static str, count: u32, totals: &PartitionTotals, what: &str) 
     if count > 0 {
         Finding::new(type_, true, "Partitions", message)
     } else if totals.unknown > 0 {
-        Finding::new(type_, Status::Unknown, "Unknown", format!("of {} partitions nothing recent is known", totals.unknown))
+        Finding::new(
+            type_,
+            Status::Unknown,
+            "Unknown",
+            format!("of {} partitions nothing recent is known", totals.unknown),
+        )
     } else {
         Finding::new(type_, false, "NoPartition", message)
     }
@@ -213,8 +235,8 @@ fn worst_numbers(report: &TopicReport) -> String {
         .iter()
         .take(10)
         .map(|p| match &p.isr {
-            Some(isr) => format!("{} (ISR {isr:?} of {:?})", p.partition, p.replicas),
-            None => format!("{} (ISR unknown)", p.partition),
+            Some(isr) => format!("partition {} has ISR {isr:?} of {:?}", p.partition, p.replicas),
+            None => format!("of partition {} no ISR is known", p.partition),
         })
         .collect();
     if rest > 0 {
@@ -232,8 +254,11 @@ fn config_in_sync(topic: &Topic, report: Option<&TopicReport>) -> Finding {
         return Finding::new(conditions::CONFIG_IN_SYNC, true, "AsSpecified", "");
     }
     let all: std::collections::BTreeSet<_> = wanted.keys().chain(report.configs.keys()).collect();
-    let differing: Vec<&str> =
-        all.into_iter().filter(|key| wanted.get(*key) != report.configs.get(*key)).map(String::as_str).collect();
+    let differing: Vec<&str> = all
+        .into_iter()
+        .filter(|key| wanted.get(*key) != report.configs.get(*key))
+        .map(String::as_str)
+        .collect();
     let message = format!("config {} differs from the spec", differing.join(", "));
     Finding::new(conditions::CONFIG_IN_SYNC, false, "Differs", message)
 }

@@ -69,7 +69,10 @@ fn broker(cluster: &ValidCluster) -> Container {
         args: Some(args.to_vec()),
         env: Some(vec![field("POD_NAME", "metadata.name")]),
         ports: Some(vec![port("kafka", kafka_port), port("peer", PEER_PORT), port("admin", ADMIN_PORT)]),
-        volume_mounts: Some(vec![mount(DATA_VOLUME, DATA_MOUNT, false), mount(CONFIG_VOLUME, CONFIG_MOUNT, true)]),
+        volume_mounts: Some(vec![
+            mount(DATA_VOLUME, DATA_MOUNT, false),
+            mount(CONFIG_VOLUME, CONFIG_MOUNT, true),
+        ]),
         // Recovery reads the journal's end before the port opens: up to ten minutes for it.
         startup_probe: Some(probe("/livez", 2, 300)),
         liveness_probe: Some(probe("/livez", 10, 6)),

@@ -41,10 +41,8 @@ fn a_full_spec() {
 #[test]
 fn a_formed_cluster_takes_empty_disks_by_joining_and_outdates_no_pod() {
     let mut formed = cluster("replicas: 3");
-    formed.status = Some(chronik_api::broker_cluster::BrokerClusterStatus {
-        initialised: true,
-        ..Default::default()
-    });
+    formed.status =
+        Some(chronik_api::broker_cluster::BrokerClusterStatus { initialised: true, ..Default::default() });
     let objects = build(&validate(&formed, &Found::default(), &settings()).unwrap());
     let keys: Vec<_> = objects.config_map.data.unwrap().into_keys().collect();
     assert_eq!(keys, ["broker.toml", "join"]);

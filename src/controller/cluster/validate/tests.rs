@@ -93,7 +93,9 @@ fn growing_does_not_change_the_first_voters() {
 
 #[test]
 fn settings_are_refused_with_field_value_and_what_is_allowed() {
-    let error = |config: &str| check(&cluster(&format!("replicas: 1\nconfig: {config}")), &Found::default()).unwrap_err();
+    let error = |config: &str| {
+        check(&cluster(&format!("replicas: 1\nconfig: {config}")), &Found::default()).unwrap_err()
+    };
     assert_eq!(
         error("{advertised-listener: 'A=b:1'}"),
         "spec.config[advertised-listener] = \"A=b:1\" is not allowed: the operator sets it itself for each broker; \
@@ -102,6 +104,7 @@ fn settings_are_refused_with_field_value_and_what_is_allowed() {
     assert!(error("{shutdown-grace-seconds: '60'}").contains("which is 60"));
     assert!(error("{log-level: info, log_level: warn}").contains("two spellings"));
     assert!(error("{'Log Level': info}").contains("lower case"));
-    let valid = check(&cluster("replicas: 1\nconfig: {min-insync-replicas: '1'}"), &Found::default()).unwrap();
+    let valid =
+        check(&cluster("replicas: 1\nconfig: {min-insync-replicas: '1'}"), &Found::default()).unwrap();
     assert_eq!(valid.config["min_insync_replicas"], "1");
 }
