@@ -73,10 +73,15 @@ impl BrokerError {
         Self::Refused { broker: broker.to_owned(), refusal: Box::new(refusal) }
     }
 
-    /// A 4xx is about what was asked; all else is about brokers that cannot serve now.
+    /// A 4xx is about what was asked (unless it asks for patience); all else is about brokers that cannot serve now.
     pub fn category(&self) -> Category {
+        let patience = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         match self {
-            Self::Refused { refusal, .. } if refusal.status.is_client_error() => Category::InvalidSpec,
+            Self::Refused { refusal, .. }
+                if refusal.status.is_client_error() && !patience.contains(&refusal.status) =>
+            {
+                Category::InvalidSpec
+            }
             _ => Category::BrokersUnreachable,
         }
     }
@@ -144,5 +149,6 @@ mod tests {
             |status| BrokerError::refused("b:1", StatusCode::from_u16(status).unwrap(), b"").category();
         assert_eq!(category(400), Category::InvalidSpec);
         assert_eq!(category(503), Category::BrokersUnreachable);
+        assert_eq!(category(429), Category::BrokersUnreachable);
     }
 }

@@ -11,14 +11,21 @@ use super::metadata;
 
 /// Key of the settings file.
 pub(super) const SETTINGS_FILE: &str = "broker.toml";
-/// Key with the brokers that found the cluster; absent once it was formed.
+/// Key with the brokers that found, or founded, the cluster.
 pub(super) const INITIAL_VOTERS_KEY: &str = "initial-voters";
 /// Key that is `true` once the cluster was formed, absent before.
 pub(super) const JOIN_KEY: &str = "join";
 
 pub(super) fn build(cluster: &ValidCluster, settings: String) -> ConfigMap {
-    let (birth, how) = birth(cluster);
-    let data = BTreeMap::from([(SETTINGS_FILE.to_owned(), settings), (birth.to_owned(), how)]);
+    let mut data = BTreeMap::from([
+        (SETTINGS_FILE.to_owned(), settings),
+        (INITIAL_VOTERS_KEY.to_owned(), initial_voters(cluster)),
+    ]);
+    if cluster.initialised {
+        // Read anew at each start of a pod, also of one that was made before the cluster was formed: a disk emptied
+        // since then must join.
+        data.insert(JOIN_KEY.to_owned(), "true".to_owned());
+    }
     ConfigMap {
         metadata: metadata(cluster, names::config_map(&cluster.key.name)),
         data: Some(data),
@@ -26,18 +33,13 @@ pub(super) fn build(cluster: &ValidCluster, settings: String) -> ConfigMap {
     }
 }
 
-/// Read anew at each start of a pod, also of one that was made before the cluster was formed: a disk emptied since
-/// then must join.
-fn birth(cluster: &ValidCluster) -> (&'static str, String) {
-    if cluster.initialised {
-        return (JOIN_KEY, "true".to_owned());
-    }
+/// Who founds the cluster; later, whom a joining broker asks first.
+fn initial_voters(cluster: &ValidCluster) -> String {
     let voter = |id| {
         let address = names::address(&cluster.key, id, &cluster.cluster_domain, PEER_PORT);
         format!("{id}@{address}")
     };
-    let voters: Vec<String> = (1..=cluster.initial_voters).map(voter).collect();
-    (INITIAL_VOTERS_KEY, voters.join(","))
+    (1..=cluster.initial_voters).map(voter).collect::<Vec<_>>().join(",")
 }
 
 /// The settings all brokers share. What differs from pod to pod is on the command line.

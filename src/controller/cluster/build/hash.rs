@@ -79,6 +79,9 @@ mod tests {
     /// A different value here means that every running broker counts as outdated after an upgrade.
     #[test]
     fn it_is_the_same_for_ever() {
-        assert_eq!(format!("{:016x}", stable_hash(&json!({"image": "a:1", "ports": [9092]}))), "1d8bae1fe381cc05");
+        assert_eq!(
+            format!("{:016x}", stable_hash(&json!({"image": "a:1", "ports": [9092]}))),
+            "1d8bae1fe381cc05"
+        );
     }
 }

@@ -45,7 +45,7 @@ fn a_formed_cluster_takes_empty_disks_by_joining_and_outdates_no_pod() {
         Some(chronik_api::broker_cluster::BrokerClusterStatus { initialised: true, ..Default::default() });
     let objects = build(&validate(&formed, &Found::default(), &settings()).unwrap());
     let keys: Vec<_> = objects.config_map.data.unwrap().into_keys().collect();
-    assert_eq!(keys, ["broker.toml", "join"]);
+    assert_eq!(keys, ["broker.toml", "initial-voters", "join"]);
     assert_eq!(objects.restart_hash, built("replicas: 3").restart_hash);
 }
 

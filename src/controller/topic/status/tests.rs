@@ -104,7 +104,8 @@ fn of_many_partitions_the_worst_are_listed_by_number() {
     assert!(numbers.is_sorted());
     let message = &get(&status.conditions, conditions::IN_SYNC).unwrap().message;
     assert!(
-        message.contains("of partition 150 no ISR is known, partition 160 has ISR [1] of [1, 2, 3]") && message.contains("and 2 more"),
+        message.contains("of partition 150 no ISR is known, partition 160 has ISR [1] of [1, 2, 3]")
+            && message.contains("and 2 more"),
         "{message}"
     );
 }
