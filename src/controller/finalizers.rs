@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chronik_api::Topic;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -21,31 +22,34 @@ const PAGE: u32 = 500;
 pub async fn release(options: ReleaseFinalizers) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("connect to Kubernetes")?;
     if let (Some(namespace), Some(name)) = (&options.deployment_namespace, &options.deployment) {
-        stop(&Api::namespaced(client.clone(), namespace), name).await?;
+        stop(&client, namespace, name).await?;
     }
     let released = take_off(&client, options.watch_namespace.as_deref()).await?;
     tracing::info!(released, "finalizers are off");
     Ok(())
 }
 
-async fn stop(deployments: &Api<Deployment>, name: &str) -> anyhow::Result<()> {
+/// Scales to zero and waits for the last pod: a pod that is still ending could put a finalizer back.
+async fn stop(client: &Client, namespace: &str, name: &str) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let Some(deployment) = deployments.get_opt(name).await.context("read the operator's Deployment")? else {
+        return Ok(());
+    };
     let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
-    match deployments.patch_scale(name, &PatchParams::default(), &patch).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => return Err(error).context(format!("scale Deployment {name} to zero")),
-    }
+    deployments
+        .patch_scale(name, &PatchParams::default(), &patch)
+        .await
+        .context(format!("scale Deployment {name} to zero"))?;
     tracing::info!(deployment = name, "scaled to zero");
+    let labels = deployment.spec.and_then(|spec| spec.selector.match_labels).unwrap_or_default();
+    let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let of_it = ListParams::default().labels(&selector.join(","));
     let gone = async {
-        loop {
-            let status = deployments.get_opt(name).await?.and_then(|deployment| deployment.status);
-            let left = status
-                .map_or(0, |status| status.replicas.unwrap_or(0) + status.terminating_replicas.unwrap_or(0));
-            if left == 0 {
-                return Ok::<(), kube::Error>(());
-            }
+        while !pods.list(&of_it).await?.items.is_empty() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        Ok::<(), kube::Error>(())
     };
     match tokio::time::timeout(STOP_TIMEOUT, gone).await {
         Ok(stopped) => stopped.context("wait until the operator has stopped"),

@@ -1,7 +1,8 @@
 //! The operator against a real Kubernetes API server, with brokers that are an admin API only.
 //!
 //! Run with KUBECONFIG set: `cargo test -p chronik-controller --test kubernetes -- --ignored`. It needs etcd,
-//! kube-apiserver and kube-controller-manager, and no node.
+//! kube-apiserver and kube-controller-manager, and no node. CHRONIK_TEST_USER lets the operator act as that user:
+//! with the chart's roles applied, that shows that they suffice.
 
 mod support;
 
@@ -25,7 +26,7 @@ async fn running(name: &str) -> (World, Brokers) {
     let brokers = Brokers::start().await;
     let cluster = world.cluster(json!({"replicas": 3})).await.unwrap();
     brokers.belong_to(&cluster.uid().unwrap());
-    world.run_operator(&brokers);
+    world.run_operator(&brokers).await;
     eventually("the cluster is formed", || async {
         world.clusters.get("demo").await.unwrap().status.is_some_and(|status| status.initialised)
     })
@@ -199,7 +200,7 @@ async fn claims_of_another_cluster_stop_everything() {
         claims.create(&PostParams::default(), &serde_json::from_value(claim).unwrap()).await.unwrap();
     }
     world.cluster(json!({"replicas": 3})).await.unwrap();
-    world.run_operator(&brokers);
+    world.run_operator(&brokers).await;
     eventually("a condition tells", || async {
         let conditions = world.clusters.get("demo").await.unwrap().status.unwrap_or_default().conditions;
         chronik_api::conditions::get(&conditions, "Ready").is_some_and(|ready| {

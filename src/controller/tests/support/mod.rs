@@ -59,7 +59,8 @@ impl World {
     }
 
     /// Runs the operator for this namespace. Brokers' admin listeners are at `brokers`.
-    pub fn run_operator(&self, brokers: &Brokers) {
+    pub async fn run_operator(&self, brokers: &Brokers) {
+        let client = operator_client().await;
         let options = Run {
             watch_namespace: Some(self.namespace.clone()),
             lease_namespace: self.namespace.clone(),
@@ -70,7 +71,7 @@ impl World {
             cluster_domain: "cluster.local".to_owned(),
             status_writes_per_second: 50,
         };
-        let (client, metrics, stop) = (self.client.clone(), self.metrics.clone(), self.stop.clone());
+        let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
         let addresses = brokers.addresses();
         let admin_address = Arc::new(move |_: &_, broker: u32| addresses[broker as usize - 1].clone());
         tokio::spawn(async move {
@@ -148,6 +149,13 @@ impl World {
         .await;
         self.stop.cancel();
     }
+}
+
+/// With the rights of the user CHRONIK_TEST_USER names, such as the chart's ServiceAccount; all rights without.
+async fn operator_client() -> Client {
+    let mut config = kube::Config::infer().await.unwrap();
+    config.auth_info.impersonate = std::env::var("CHRONIK_TEST_USER").ok();
+    Client::try_from(config).unwrap()
 }
 
 /// Waits until it holds, half a minute at most; says how long it took.
