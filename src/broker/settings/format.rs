@@ -117,7 +117,8 @@ fn refuse_stranger(founders: &[Voter], own: BrokerId, list: &str) -> Result<(), 
 impl From<Birth> for log::Birth {
     fn from(birth: Birth) -> Self {
         let founders = |voters: Vec<Voter>| {
-            let founder = |voter: Voter| InitialVoter { broker: voter.broker, address: voter.address.to_string() };
+            let founder =
+                |voter: Voter| InitialVoter { broker: voter.broker, address: voter.address.to_string() };
             voters.into_iter().map(founder).collect()
         };
         match birth {
