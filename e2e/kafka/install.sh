@@ -36,7 +36,7 @@ wrappers() {
   local brief="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
   local long="-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent"
   local tools=org.apache.kafka.tools
-  rm -rf "$KAFKA/bin"; mkdir -p "$KAFKA/bin"
+  rm -rf "${KAFKA:?}/bin"; mkdir -p "$KAFKA/bin"
   wrapper kafka-topics $tools.TopicCommand "$brief"
   wrapper kafka-configs kafka.admin.ConfigCommand "$brief"
   wrapper kafka-get-offsets $tools.GetOffsetShell "$brief"

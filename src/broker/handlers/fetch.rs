@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Handlers;
 use super::errors::FETCH_SESSION_ID_NOT_FOUND;
-use crate::server::RequestContext;
+use super::produce::CARETAKER_CLOSES_IN;
+use crate::server::{After, RequestContext};
 
 mod answer;
 mod target;
@@ -29,9 +30,10 @@ pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     context: RequestContext,
     request: FetchRequest,
-) -> FetchResponse {
+) -> (FetchResponse, After) {
     if request.session_id != 0 {
-        return FetchResponse::default().with_error_code(FETCH_SESSION_ID_NOT_FOUND);
+        let refusal = FetchResponse::default().with_error_code(FETCH_SESSION_ID_NOT_FOUND);
+        return (refusal, After::Continue);
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + wait;
@@ -45,7 +47,10 @@ pub(crate) async fn handle(
         let urgent = targets.iter().any(Target::is_urgent);
         let now = Instant::now();
         if urgent || bytes >= min_bytes.min(max_bytes) || now >= deadline || targets.is_empty() {
-            return Answer::new(handlers.backend.as_ref(), &context).response(&request, targets);
+            // A caretaker with nothing to give sends its clients to look at other brokers, as its produces do.
+            let stranded = targets.iter().any(Target::is_stranded);
+            let after = if stranded { After::CloseIn(CARETAKER_CLOSES_IN) } else { After::Continue };
+            return (Answer::new(handlers.backend.as_ref(), &context).response(&request, targets), after);
         }
         if timeout_at(deadline, progress.any()).await.is_ok() && bytes > 0 {
             sleep_until(deadline.min(now + PAUSE)).await;

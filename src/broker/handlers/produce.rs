@@ -41,7 +41,7 @@ const FUTURE_MS: i64 = 3_600_000;
 /// The engine answers by the deadline; if it does not, the answer is given this much later.
 const ENGINE_GRACE: Duration = Duration::from_secs(5);
 /// Clients look elsewhere only when the connection goes: so it does, this long after the first refusal.
-const CARETAKER_CLOSES_IN: Duration = Duration::from_secs(1);
+pub(super) const CARETAKER_CLOSES_IN: Duration = Duration::from_secs(1);
 
 /// Starts every append before it returns; the future only awaits them.
 pub(crate) fn start(

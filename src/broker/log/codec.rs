@@ -294,9 +294,6 @@ impl OpHeader {
         OP_HEADER + self.payload_length as usize
     }
 
-    pub(super) fn producer(&self) -> Option<BatchProducer> {
-        BatchProducer::of(self.producer_id, self.producer_epoch, self.base_sequence, self.records)
-    }
 
     fn encode(&self, salt: u32) -> [u8; OP_HEADER] {
         let mut b = [0; OP_HEADER];

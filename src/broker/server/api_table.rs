@@ -45,7 +45,7 @@ const fn api(
 
 static TABLE: &[Api] = &[
     api(ApiKey::Produce, (0, 13), &layout::PRODUCE, |c| c.produce()),
-    api(ApiKey::Fetch, (4, 18), &layout::FETCH, |c| c.queued(fetch::handle)),
+    api(ApiKey::Fetch, (4, 18), &layout::FETCH, |c| c.queued_then(fetch::handle)),
     // Version 11 only adds a special timestamp, which is handled.
     Api {
         wire_max: 10,

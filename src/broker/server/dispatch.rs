@@ -96,12 +96,27 @@ impl Call {
         H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
         F: Future<Output = A> + Send,
     {
+        self.queued_then(|handlers, context, request| async move {
+            (handle(handlers, context, request).await, After::Continue)
+        })
+    }
+
+    /// For one that also says what becomes of the connection.
+    pub(super) fn queued_then<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
+    where
+        Q: Decodable + Send + 'static,
+        A: Encodable + HeaderVersion + Send,
+        H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
+        F: Future<Output = (A, After)> + Send,
+    {
         let wire_version = self.api.wire_version(self.context.api_version);
         let request = wire::decode::<Q>(self.body, self.api.shape, wire_version)?;
         let (handlers, context) = (self.handlers, self.context);
         Ok(Work::Queued(Box::pin(async move {
-            let answer = handle(handlers, context.clone(), request).await;
-            encoded(&context, wire_version, &answer)
+            let (answer, after) = handle(handlers, context.clone(), request).await;
+            let reply = encoded(&context, wire_version, &answer);
+            let after = if reply.after == After::Continue { after } else { reply.after };
+            Reply { after, ..reply }
         })))
     }
 

@@ -78,6 +78,11 @@ impl Target {
         self.found.as_ref().map_or(true, |found| found.diverging.is_some())
     }
 
+    /// Whether a caretaker answered that it has nothing for the client.
+    pub(super) fn is_stranded(&self) -> bool {
+        self.found.as_ref().is_err_and(|refused| refused.code == OFFSET_NOT_AVAILABLE)
+    }
+
     /// Looks at the replica again. Whether there is something to read, and up to where, is its result.
     fn look(&mut self) -> Option<Offset> {
         let replica = self.replica.as_ref()?;
@@ -152,6 +157,10 @@ fn look(replica: &dyn ReplicaHandle, wanted: &Wanted) -> Result<Found, Refused> 
     }
     // The end may move between the two reads, the high watermark with it: it is never beyond the end.
     let end = replica.log_end_offset().max(found.high_watermark);
+    // At its end a caretaker gets nothing more: waiting there would keep a client from the leader it cannot see.
+    if beyond == OFFSET_NOT_AVAILABLE && wanted.offset >= found.high_watermark {
+        return Err(beyond.into());
+    }
     if wanted.offset < found.log_start_offset || wanted.offset > end {
         return Err(beyond.into());
     }
