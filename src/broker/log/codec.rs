@@ -59,7 +59,7 @@ use chronik_core::ids::{BrokerId, ClusterId, DiskId, GroupId};
 use uuid::Uuid;
 
 use super::identity::Identity;
-use super::types::{BatchProducer, EntryKind};
+use super::types::EntryKind;
 
 pub(super) const FORMAT: u16 = 1;
 pub(super) const SEGMENT_HEADER: usize = 128;
