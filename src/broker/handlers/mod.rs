@@ -45,4 +45,4 @@ impl Handlers {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
