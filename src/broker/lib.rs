@@ -1,6 +1,17 @@
 //! The broker's parts. Read `run.rs` first: it wires them.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+mod admin_backend;
+pub mod birth;
 pub mod handlers;
+mod local;
 pub mod log;
+pub mod metrics;
+pub mod peer;
+mod peers;
+pub mod quorum;
+pub mod replica;
+pub mod run;
 pub mod server;
+pub mod settings;

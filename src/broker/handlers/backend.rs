@@ -2,17 +2,17 @@
 //! the metadata leader. Traits only; the engine implements them, and so does the tests' backend in memory.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_core::config::{BrokerValues, TopicConfig};
 use chronik_core::ids::{BrokerId, Offset, Term, TopicId};
-use chronik_core::metadata::{Applied, ClusterState, Command, Partition, Refusal, Topic};
+use chronik_core::metadata::{Applied, ClusterState, Command, Partition, Topic};
 use chronik_core::view::PartitionReport;
 use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
-use crate::log::batch::CheckedBatch;
+pub use crate::replica::{Acks, AppendError, AppendRequest, Appended, Leadership, ProposeError};
 
 /// The broker as its handlers see it. Every method but `propose` answers at once, from memory.
 pub trait Backend: Send + Sync + 'static {
@@ -61,33 +61,6 @@ pub struct CreationDefaults {
     pub partitions: i32,
     /// Replicas of each.
     pub replication_factor: i32,
-}
-
-/// Why a command was not applied, as far as is known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// It may yet be applied.
-    #[error("the metadata group did not answer in time: the change may still be made")]
-    TimedOut,
-    /// It was not proposed.
-    #[error("no metadata leader is known")]
-    NoLeader,
-    /// The state machine refused it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-}
-
-/// What a replica is to its partition right now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Leadership {
-    /// It leads in this epoch.
-    Leader { epoch: Term },
-    /// Another leads, or nobody known.
-    Follower { leader: Option<BrokerId>, epoch: Term },
-    /// It is what remains of a lost quorum: it shows itself and writes nothing.
-    Caretaker { epoch: Term },
-    /// It was taken out of service.
-    Quarantined { reason: String },
 }
 
 /// A partition's replica on this broker.
@@ -150,71 +123,3 @@ pub struct TimedOffset {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("read the log: {0}")]
 pub struct ReadError(pub String);
-
-/// Whose acknowledgement a producer awaits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// Nobody's: it wants no answer.
-    None,
-    /// The leader's.
-    Leader,
-    /// Every in-sync replica's.
-    All,
-}
-
-impl Acks {
-    /// Kafka's numbers: 0, 1 and -1.
-    pub fn from_wire(number: i16) -> Option<Self> {
-        match number {
-            0 => Some(Self::None),
-            1 => Some(Self::Leader),
-            -1 => Some(Self::All),
-            _ => None,
-        }
-    }
-}
-
-/// One batch for one partition.
-#[derive(Debug)]
-pub struct AppendRequest {
-    /// The batch.
-    pub batch: CheckedBatch,
-    /// When it counts as written.
-    pub acks: Acks,
-    /// When the producer gives up.
-    pub deadline: Instant,
-}
-
-/// Where a batch went. A duplicate is answered with the place of the original.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of its first record.
-    pub base_offset: Offset,
-    /// The first offset there is.
-    pub log_start_offset: Offset,
-}
-
-/// Why a batch was not acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    #[error("this broker does not lead the partition")]
-    NotLeader { leader: Option<BrokerId>, epoch: Term },
-    #[error("too few replicas are in sync")]
-    NotEnoughReplicas,
-    #[error("the partition's quorum is lost")]
-    QuorumLost,
-    #[error("it was not acknowledged in time")]
-    TimedOut,
-    #[error("its sequence number does not follow the producer's last one")]
-    OutOfOrderSequence,
-    #[error("its sequence numbers were seen before, too long ago to say where they went")]
-    DuplicateSequence,
-    #[error("its producer epoch is older than the producer's current one")]
-    InvalidProducerEpoch,
-    #[error("nothing is known of its producer")]
-    UnknownProducerId,
-    #[error("the log cannot be written")]
-    Storage,
-    #[error("the broker has more to write than it can hold")]
-    Backpressure,
-}

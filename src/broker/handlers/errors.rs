@@ -3,7 +3,7 @@
 use chronik_core::metadata::Refusal;
 use kafka_protocol::protocol::StrBytes;
 
-use super::backend::{AppendError, ProposeError};
+use super::backend::ProposeError;
 
 pub(crate) const NONE: i16 = 0;
 pub(crate) const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -35,22 +35,6 @@ pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
 pub(crate) const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
 pub(crate) const UNSUPPORTED_ENDPOINT_TYPE: i16 = 115;
 
-/// The code of a batch that was not acknowledged.
-///
-/// Backpressure gets the one retriable code that makes no client look for another leader.
-pub(crate) fn of_append(error: &AppendError) -> i16 {
-    match error {
-        AppendError::NotLeader { .. } => NOT_LEADER_OR_FOLLOWER,
-        AppendError::NotEnoughReplicas | AppendError::QuorumLost => NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        AppendError::TimedOut | AppendError::Backpressure => REQUEST_TIMED_OUT,
-        AppendError::OutOfOrderSequence => OUT_OF_ORDER_SEQUENCE_NUMBER,
-        AppendError::DuplicateSequence => DUPLICATE_SEQUENCE_NUMBER,
-        AppendError::InvalidProducerEpoch => INVALID_PRODUCER_EPOCH,
-        AppendError::UnknownProducerId => UNKNOWN_PRODUCER_ID,
-        AppendError::Storage => KAFKA_STORAGE_ERROR,
-    }
-}
-
 /// A code and what a person should read beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -80,7 +64,7 @@ impl From<ProposeError> for Failure {
         match error {
             ProposeError::Refused(refusal) => refusal.into(),
             // Both are retried by clients.
-            ProposeError::TimedOut | ProposeError::NoLeader => {
+            ProposeError::TimedOut | ProposeError::NoLeader(_) => {
                 Self::new(REQUEST_TIMED_OUT, error.to_string())
             }
         }

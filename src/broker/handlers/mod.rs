@@ -42,6 +42,11 @@ impl Handlers {
     pub fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
         Arc::new(Self { backend, producer_ids: ProducerIds::default() })
     }
+
+    /// Makes ready what clients should not have to wait for. Call once the broker is registered.
+    pub async fn prepare(&self) -> Result<(), backend::ProposeError> {
+        self.producer_ids.reserve(self.backend.as_ref()).await
+    }
 }
 
 #[cfg(test)]

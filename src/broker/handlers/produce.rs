@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::Handlers;
 use super::backend::{Acks, AppendError, AppendRequest, Appended, Backend, Leadership};
 use super::endpoints::{self, NOBODY, epoch, node_id};
-use super::errors::{self, *};
+use super::errors::*;
 use super::lookup::{self, LeaderHint};
 use crate::log::batch::{self, CheckedBatch, Limits};
 use crate::server::{After, RequestContext};
@@ -132,11 +132,13 @@ impl Submit<'_> {
             Leadership::Leader { .. } => {}
             Leadership::Follower { leader, epoch } => return AppendError::NotLeader { leader, epoch }.into(),
             Leadership::Caretaker { .. } => return AppendError::QuorumLost.into(),
-            Leadership::Quarantined { .. } => return AppendError::Storage.into(),
+            Leadership::Quarantined { reason } => return AppendError::Storage(reason).into(),
         }
         match self.check(topic, data.records) {
             Ok(batch) => {
-                let request = AppendRequest { batch, acks, deadline: self.deadline };
+                let left = self.deadline.saturating_duration_since(Instant::now());
+                let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                let request = AppendRequest { batch, acks, timeout_ms };
                 Pending::Submitted(replica.append(request))
             }
             Err(failure) => failure.into(),
@@ -302,7 +304,7 @@ impl Rejected {
     fn failure(&self) -> Failure {
         match self {
             Self::Request(failure) => failure.clone(),
-            Self::Append(error) => Failure::new(errors::of_append(error), error.to_string()),
+            Self::Append(error) => Failure::new(error.code(), error.to_string()),
         }
     }
 }

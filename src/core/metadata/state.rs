@@ -219,6 +219,11 @@ impl ClusterState {
         self.groups.keys().filter_map(|&group| self.group(group))
     }
 
+    /// The group the next partition will get: one below it that is not here was deleted.
+    pub fn next_group(&self) -> GroupId {
+        GroupId(self.next_group)
+    }
+
     /// Number of partitions.
     pub fn partition_count(&self) -> usize {
         self.groups.len()

@@ -1,0 +1,46 @@
+{{/* Name of the operator's objects. */}}
+{{- define "chronik.name" -}}
+{{- printf "%s-operator" (.Release.Name | trunc 50 | trimSuffix "-") -}}
+{{- end -}}
+
+{{/* Name of what the pre-delete hook needs. */}}
+{{- define "chronik.hookName" -}}
+{{- printf "%s-release" (include "chronik.name" .) -}}
+{{- end -}}
+
+{{- define "chronik.selector" -}}
+app.kubernetes.io/name: chronik
+app.kubernetes.io/component: operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "chronik.labels" -}}
+{{ include "chronik.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "chronik.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- end -}}
+
+{{/* Role in the watched namespace, or ClusterRole for all. */}}
+{{- define "chronik.roleKind" -}}
+{{ if .Values.watchNamespace }}Role{{ else }}ClusterRole{{ end }}
+{{- end -}}
+
+{{- define "chronik.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "chronik.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}

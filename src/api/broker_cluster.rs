@@ -1,0 +1,276 @@
+//! The `BrokerCluster` kind: a set of brokers, their storage and settings, and how they are.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::counts::PartitionCounts;
+use crate::schema;
+
+/// What a cluster should be.
+#[derive(CustomResource, KubeSchema, Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[kube(
+    group = "chronik.dev",
+    version = "v1alpha1",
+    kind = "BrokerCluster",
+    plural = "brokerclusters",
+    shortname = "bc",
+    category = "chronik",
+    namespaced,
+    status = "BrokerClusterStatus",
+    derive = "PartialEq",
+    doc = "A cluster of brokers that speak the Kafka protocol and replicate with Raft.",
+    annotation("helm.sh/resource-policy", "keep"),
+    printcolumn(
+        name = "Brokers",
+        type_ = "string",
+        json_path = ".status.brokers.summary",
+        description = "Brokers that are ready, of all"
+    ),
+    printcolumn(
+        name = "In-Sync",
+        type_ = "string",
+        json_path = ".status.partitions.summary",
+        description = "Partitions with every replica in sync, of all"
+    ),
+    printcolumn(
+        name = "Under-Min-ISR",
+        type_ = "integer",
+        json_path = ".status.partitions.underMinIsr",
+        description = "Partitions that refuse acks=all"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", priority = 1),
+    printcolumn(name = "Bootstrap", type_ = "string", json_path = ".status.bootstrapServers", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40"
+    ).message("metadata.name must be at most 40 characters of a-z, 0-9 and '-', starting with a letter: pods and Services are named after it")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerClusterSpec {
+    /// Number of brokers. It may only grow for now.
+    #[schemars(range(min = 1, max = 99))]
+    #[x_kube(validation = Rule::new("self >= oldSelf").message("spec.replicas may only grow: brokers cannot be taken away yet"))]
+    pub replicas: u32,
+
+    /// Image of the brokers; the operator's own default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+
+    /// When nodes pull the image.
+    #[serde(default)]
+    pub image_pull_policy: ImagePullPolicy,
+
+    /// Each broker's volume. It cannot change.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.storage cannot change: volumes of a running cluster cannot be exchanged yet"))]
+    pub storage: Storage,
+
+    /// CPU and memory of each broker.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+
+    /// How brokers keep apart.
+    #[serde(default)]
+    pub spread: Spread,
+
+    /// The brokers' network ports.
+    #[serde(default)]
+    pub listeners: Listeners,
+
+    /// Seconds a broker gets to hand over its leaderships before it is killed.
+    #[serde(default = "grace")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub termination_grace_period_seconds: u32,
+
+    /// Broker settings by the names `chronik-broker run --help` gives them, such as `min-insync-replicas`.
+    /// Settings that identify a broker (its id, addresses, folders) are the operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::settings")]
+    pub config: BTreeMap<String, String>,
+}
+
+fn grace() -> u32 {
+    60
+}
+
+/// When nodes pull an image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// At every start.
+    Always,
+    /// When the node does not have it.
+    #[default]
+    IfNotPresent,
+    /// Never: the image was loaded into the node.
+    Never,
+}
+
+/// Each broker's volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Storage {
+    /// Its size.
+    #[schemars(schema_with = "schema::size")]
+    pub size: String,
+
+    /// Its storage class; the Kubernetes cluster's default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { size: "10Gi".to_owned(), storage_class_name: None }
+    }
+}
+
+/// CPU and memory of a container.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Resources {
+    /// What it is sure to get.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub requests: BTreeMap<String, IntOrString>,
+
+    /// What it may not exceed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub limits: BTreeMap<String, IntOrString>,
+}
+
+impl Resources {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.limits.is_empty()
+    }
+}
+
+/// How brokers keep apart.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spread {
+    /// Over nodes.
+    pub nodes: SpreadMode,
+    /// Over zones (label topology.kubernetes.io/zone).
+    pub zones: SpreadMode,
+}
+
+/// How strictly brokers keep apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum SpreadMode {
+    /// As evenly as possible.
+    #[default]
+    Preferred,
+    /// A broker that would break it is not started.
+    Required,
+}
+
+/// The brokers' network ports.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Listeners {
+    /// Port of Kafka clients.
+    #[schemars(range(min = 1024, max = 65_535))]
+    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self != 9093 && self != 9095", "message": "9093 and 9095 are taken by the brokers' own traffic"}]))]
+    pub kafka_port: u16,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self { kafka_port: 9092 }
+    }
+}
+
+/// What a cluster is.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerClusterStatus {
+    /// metadata.generation this status was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The cluster in one word.
+    pub phase: Phase,
+
+    /// The cluster's identity, on every disk and volume claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+
+    /// How many brokers, from the first, were the first metadata voters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_voters: Option<u32>,
+
+    /// Whether the cluster was formed. It never turns false: an empty disk joins and forms no second cluster.
+    pub initialised: bool,
+
+    /// What Kafka clients connect to first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_servers: Option<String>,
+
+    /// The broker that leads the metadata group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_leader: Option<u32>,
+
+    /// Broker counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brokers: Option<BrokerCounts>,
+
+    /// Partition counts over all topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<PartitionCounts>,
+
+    /// Pods that run with settings older than the spec's; they take them at their next start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub outdated_pods: Vec<String>,
+
+    /// Ready, Initialised, PodsOutdated, InSync, UnderMinIsr, Offline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Broker counts.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct BrokerCounts {
+    /// `ready/desired`, for a column of `kubectl get`.
+    pub summary: String,
+    /// Brokers the spec asks for.
+    pub desired: u32,
+    /// Brokers whose pod is ready.
+    pub ready: u32,
+    /// Brokers that the others hear from; absent while no broker answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alive: Option<u32>,
+}
+
+/// A cluster in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Nothing was started yet.
+    #[default]
+    Pending,
+    /// Brokers start for the first time.
+    Forming,
+    /// Every broker is ready.
+    Running,
+    /// Some broker or partition is not well.
+    Degraded,
+    /// The operator refuses to act; conditions say why.
+    Blocked,
+}

@@ -1,0 +1,49 @@
+//! Labels, annotations and finalizers this project puts on Kubernetes objects. Names only.
+
+use std::collections::BTreeMap;
+
+/// Field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "chronik-operator";
+
+/// Holds a deleted `Topic` until its data has been dealt with.
+pub const TOPIC_FINALIZER: &str = "chronik.dev/topic";
+
+/// Label: the `BrokerCluster` an object belongs to.
+pub const CLUSTER: &str = "chronik.dev/cluster";
+
+/// Label of a PersistentVolumeClaim: id of the cluster whose data it holds.
+pub const CLUSTER_ID: &str = "chronik.dev/cluster-id";
+
+/// Annotation of a PersistentVolumeClaim: how many brokers were the first metadata voters.
+pub const INITIAL_VOTERS: &str = "chronik.dev/initial-voters";
+
+/// Annotation of a PersistentVolumeClaim: `true` once the cluster was formed. From then on an empty disk joins.
+pub const INITIALISED: &str = "chronik.dev/initialised";
+
+/// Annotation of a broker pod: hash over what it must be restarted for.
+pub const RESTART_HASH: &str = "chronik.dev/restart-hash";
+
+/// Label: the application.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+
+/// Label: the part of the application.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+
+/// Label: who manages the object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// What selects the brokers (and their volume claims) of one cluster. It may never change: a StatefulSet's
+/// selector is immutable.
+pub fn broker_selector(cluster: &str) -> BTreeMap<String, String> {
+    [(APP_NAME, "chronik"), (COMPONENT, "broker"), (CLUSTER, cluster)]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Labels of every object the operator makes for a cluster.
+pub fn broker_labels(cluster: &str) -> BTreeMap<String, String> {
+    let mut labels = broker_selector(cluster);
+    labels.insert(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
+    labels
+}

@@ -1,0 +1,91 @@
+//! The admin API: HTTP and JSON beside the Kafka port. Knows requests and answers; what they mean is the backend's.
+
+mod answer;
+mod routes;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use chronik_core::ids::GroupId;
+use chronik_core::view::{ClusterReport, TopicReport};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use answer::{ErrorBody, Problem};
+pub use routes::{CreateTopicBody, PatchTopicBody};
+
+/// Watch streams open at once, at most.
+const MAX_WATCHES: usize = 64;
+
+/// What the admin API asks of the broker.
+pub trait AdminBackend: Send + Sync + 'static {
+    /// The process lives and its log takes writes.
+    fn is_live(&self) -> bool;
+    /// Every healthy replica here has been in its ISR since the start; once true, always true. Otherwise why not.
+    fn ready(&self) -> Result<(), String>;
+    /// The metrics page.
+    fn metrics(&self) -> String;
+    /// The cluster as seen here.
+    fn cluster(&self) -> ClusterReport;
+    /// Every topic, in order of names.
+    fn topics(&self, with_partitions: bool) -> Vec<TopicReport>;
+    /// One topic.
+    fn topic(&self, name: &str) -> Option<TopicReport>;
+    /// Groups whose state may have changed, from now on.
+    fn changes(&self) -> broadcast::Receiver<GroupId>;
+    /// The topic and partition number of a group; `None` if it is gone.
+    fn partition_of(&self, group: GroupId) -> Option<(String, i32)>;
+    /// Creates a topic.
+    fn create(&self, body: CreateTopicBody) -> impl Future<Output = Result<(), Problem>> + Send;
+    /// Grows a topic, sets and resets its configs.
+    fn alter(&self, name: String, body: PatchTopicBody) -> impl Future<Output = Result<(), Problem>> + Send;
+    /// Deletes a topic.
+    fn delete(&self, name: String) -> impl Future<Output = Result<(), Problem>> + Send;
+    /// Moves leaderships away from this broker.
+    fn drain(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The configs of a topic: new values, and `null` for a return to the default.
+pub type ConfigChanges = BTreeMap<String, Option<String>>;
+
+/// A running admin server.
+pub struct AdminServer {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+pub(crate) struct Admin<B> {
+    pub(crate) backend: B,
+    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Serves the admin API on a bound socket until [`AdminServer::stop`].
+pub fn serve<B: AdminBackend>(socket: TcpListener, backend: B) -> io::Result<AdminServer> {
+    let stop = CancellationToken::new();
+    let admin =
+        Arc::new(Admin { backend, watches: Arc::new(Semaphore::new(MAX_WATCHES)), stop: stop.clone() });
+    let router = routes::router(admin);
+    let stopped = stop.clone().cancelled_owned();
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "serve admin API");
+        }
+    });
+    Ok(AdminServer { stop, task })
+}
+
+impl AdminServer {
+    /// Ends watches and takes no more requests.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(std::time::Duration::from_secs(2), self.task).await.is_err() {
+            tracing::warn!("admin connections did not end in time");
+        }
+    }
+}

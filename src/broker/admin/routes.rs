@@ -1,0 +1,171 @@
+//! Paths and bodies of the admin API, each handed to the backend. Decides nothing about topics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::answer::Problem;
+use super::{Admin, AdminBackend, ConfigChanges, watch};
+
+/// Longest request body.
+const MAX_BODY: usize = 1 << 20;
+
+/// `POST /v1/topics`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTopicBody {
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions; the broker's default if absent.
+    #[serde(default)]
+    pub partitions: Option<i32>,
+    /// Replicas of each; the broker's default if absent.
+    #[serde(default)]
+    pub replication_factor: Option<i32>,
+    /// Configs to set.
+    #[serde(default)]
+    pub configs: BTreeMap<String, String>,
+}
+
+/// `PATCH /v1/topics/{name}`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchTopicBody {
+    /// How many partitions afterwards.
+    #[serde(default)]
+    pub partitions: Option<i32>,
+    /// Configs to set, and with `null` to return to their defaults.
+    #[serde(default)]
+    pub configs: ConfigChanges,
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    #[serde(default)]
+    partitions: bool,
+}
+
+type Shared<B> = State<Arc<Admin<B>>>;
+
+pub(super) fn router<B: AdminBackend>(admin: Arc<Admin<B>>) -> Router {
+    Router::new()
+        .route("/livez", get(livez::<B>))
+        .route("/readyz", get(readyz::<B>))
+        .route("/metrics", get(metrics::<B>))
+        .route("/v1/cluster", get(cluster::<B>))
+        .route("/v1/topics", get(topics::<B>).post(create::<B>))
+        .route("/v1/topics/{name}", get(topic::<B>).patch(alter::<B>).delete(delete::<B>))
+        .route("/v1/watch", get(watch::watch::<B>))
+        .route("/v1/drain", post(drain::<B>))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(admin)
+}
+
+async fn livez<B: AdminBackend>(State(admin): Shared<B>) -> Response {
+    if admin.backend.is_live() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the log has stopped\n").into_response()
+    }
+}
+
+async fn readyz<B: AdminBackend>(State(admin): Shared<B>) -> Response {
+    match admin.backend.ready() {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics<B: AdminBackend>(State(admin): Shared<B>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.backend.metrics()).into_response()
+}
+
+async fn cluster<B: AdminBackend>(State(admin): Shared<B>) -> Response {
+    Json(admin.backend.cluster()).into_response()
+}
+
+async fn topics<B: AdminBackend>(
+    State(admin): Shared<B>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) =
+        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.to_string()))?;
+    Ok(Json(admin.backend.topics(query.partitions)).into_response())
+}
+
+async fn topic<B: AdminBackend>(
+    State(admin): Shared<B>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let report = admin.backend.topic(&name).ok_or_else(|| no_topic(&name))?;
+    Ok(Json(report).into_response())
+}
+
+async fn create<B: AdminBackend>(State(admin): Shared<B>, body: Bytes) -> Result<Response, Problem> {
+    let body: CreateTopicBody = parse(&body)?;
+    let name = body.name.clone();
+    admin.backend.create(body).await?;
+    let report = admin.backend.topic(&name).ok_or_else(|| no_topic(&name))?;
+    Ok((StatusCode::CREATED, Json(report)).into_response())
+}
+
+async fn alter<B: AdminBackend>(
+    State(admin): Shared<B>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    admin.backend.alter(name.clone(), parse(&body)?).await?;
+    let report = admin.backend.topic(&name).ok_or_else(|| no_topic(&name))?;
+    Ok(Json(report).into_response())
+}
+
+async fn delete<B: AdminBackend>(
+    State(admin): Shared<B>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    admin.backend.delete(name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn drain<B: AdminBackend>(State(admin): Shared<B>) -> Response {
+    admin.backend.drain().await;
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn unknown_path(uri: axum::http::Uri) -> Problem {
+    let message = format!(
+        "no such path: {}; there are /livez, /readyz, /metrics, /v1/cluster, /v1/topics, /v1/topics/NAME, /v1/watch \
+         and /v1/drain",
+        uri.path()
+    );
+    Problem::new(StatusCode::NOT_FOUND, "unknown_path", message)
+}
+
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    let message = format!("{method} is not for {}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("the body is not what is expected: {error}")))
+}
+
+fn no_topic(name: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_topic", format!("there is no topic {name:?}"))
+}
+
+/// A body that streams lines.
+pub(super) fn lines(stream: impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+}

@@ -1,0 +1,220 @@
+//! This broker as the admin API sees it. Joins reports, proposals and metrics; decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use chronik_core::ids::{GroupId, TopicId};
+use chronik_core::metadata::{
+    AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal, RefusalCode, TopicRef,
+    TopicReplicas,
+};
+use chronik_core::view::{ClusterReport, PartitionState, TopicReport};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::admin::{AdminBackend, CreateTopicBody, ErrorBody, PatchTopicBody, Problem};
+use crate::handlers::backend::Backend;
+use crate::local::LocalBroker;
+use crate::metrics::{LedPartition, Metrics};
+use crate::replica::{Known, Leadership, ProposeError, Shared};
+
+/// How long a change of the cluster may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The broker behind the admin API.
+pub struct AdminOf {
+    local: Arc<LocalBroker>,
+    metrics: Arc<Metrics>,
+    shared: Shared,
+    was_ready: AtomicBool,
+}
+
+impl AdminOf {
+    /// The admin side of a broker.
+    pub fn new(local: Arc<LocalBroker>, metrics: Arc<Metrics>, shared: Shared) -> Self {
+        Self { local, metrics, shared, was_ready: AtomicBool::new(false) }
+    }
+
+    async fn propose(&self, command: Command) -> Result<(), Problem> {
+        self.local.proposer.propose(command, PATIENCE).await.map(drop).map_err(problem)
+    }
+
+    fn alive(&self) -> BTreeSet<chronik_core::ids::BrokerId> {
+        let cluster = self.local.cluster();
+        cluster.brokers().map(|broker| broker.id).filter(|id| self.local.reports.is_alive(*id)).collect()
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        let cluster = self.local.cluster();
+        if cluster.broker(self.local.id).is_none() {
+            return Some("this broker is not registered yet".to_owned());
+        }
+        let now_ms = self.local.clock.now().ms;
+        let mut outside = Vec::new();
+        for (topic, partition) in cluster.partitions() {
+            if partition.replica_on(self.local.id).is_none() {
+                continue;
+            }
+            let handle = self.shared.partitions.get(topic.id, partition.number);
+            let healthy =
+                handle.is_none_or(|handle| !matches!(handle.leadership(), Leadership::Quarantined { .. }));
+            let view = self.shared.views.get(partition.group, now_ms);
+            let in_sync = matches!(view, Known::Leader(view, _) if view.isr.contains(&self.local.id));
+            if healthy && !in_sync {
+                outside.push(format!("{}-{}", topic.name, partition.number));
+            }
+        }
+        let first = outside.first()?;
+        Some(format!("{} of this broker's replicas are not in their ISR yet, {first} among them", outside.len()))
+    }
+
+    /// Fills the partition series from what is led at this moment.
+    fn refresh_partition_metrics(&self) {
+        let cluster = self.local.cluster();
+        let partitions = &self.metrics.partitions;
+        let (mut offline, mut unknown, mut hosted, mut quarantined) = (0, 0, 0, 0);
+        for (topic, partition) in cluster.partitions() {
+            let report = self.local.reports.partition(topic, partition);
+            offline += usize::from(report.state == PartitionState::Offline);
+            unknown += usize::from(report.state == PartitionState::Unknown);
+            hosted += usize::from(partition.replica_on(self.local.id).is_some());
+            quarantined += usize::from(report.quarantined.is_some());
+            match report.isr {
+                Some(isr) if report.leader == Some(self.local.id) => {
+                    let led = LedPartition {
+                        topic: topic.name.clone(),
+                        partition: partition.number,
+                        isr: isr.len() as u32,
+                        replicas: report.replicas.len() as u32,
+                        effective_min_isr: report.effective_min_isr,
+                        caretaker: report.state == PartitionState::Caretaker,
+                        followers: report.followers,
+                    };
+                    partitions.set_led(partition.group, led);
+                }
+                _ => partitions.remove_led(partition.group),
+            }
+        }
+        partitions.retain_led(|group| cluster.group(group).is_some());
+        let changes = &self.shared.isr_changes;
+        partitions.set_isr_changes(changes.shrinks.load(Ordering::Relaxed), changes.expands.load(Ordering::Relaxed));
+        partitions.set_replicas(hosted, quarantined);
+        partitions.set_cluster(offline, unknown);
+    }
+}
+
+impl AdminBackend for AdminOf {
+    fn is_live(&self) -> bool {
+        !self.shared.log_stopped.load(Ordering::Acquire)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.was_ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.not_ready() {
+            Some(why) => Err(why),
+            None => {
+                self.was_ready.store(true, Ordering::Release);
+                Ok(())
+            }
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.refresh_partition_metrics();
+        let leads = self.local.metadata_leader() == Some(self.local.id);
+        self.metrics.broker.set_metadata(self.local.cluster().applied(), leads);
+        self.metrics.render().unwrap_or_else(|error| format!("# metrics cannot be rendered: {error}\n"))
+    }
+
+    fn cluster(&self) -> ClusterReport {
+        self.local.reports.cluster()
+    }
+
+    fn topics(&self, with_partitions: bool) -> Vec<TopicReport> {
+        let cluster = self.local.cluster();
+        let mut topics: Vec<TopicReport> =
+            cluster.topics().map(|topic| self.local.reports.topic(topic, with_partitions)).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    fn topic(&self, name: &str) -> Option<TopicReport> {
+        let cluster = self.local.cluster();
+        cluster.topic_by_name(name).map(|topic| self.local.reports.topic(topic, true))
+    }
+
+    fn changes(&self) -> broadcast::Receiver<GroupId> {
+        self.shared.views.subscribe()
+    }
+
+    fn partition_of(&self, group: GroupId) -> Option<(String, i32)> {
+        let cluster = self.local.cluster();
+        cluster.group(group).map(|(topic, partition)| (topic.name.clone(), partition.number))
+    }
+
+    async fn create(&self, body: CreateTopicBody) -> Result<(), Problem> {
+        let defaults = self.local.creation;
+        self.propose(Command::CreateTopic(CreateTopic {
+            id: TopicId(Uuid::new_v4()),
+            name: body.name,
+            replicas: TopicReplicas::Placed {
+                partitions: body.partitions.unwrap_or(defaults.partitions),
+                replication_factor: body.replication_factor.unwrap_or(defaults.replication_factor),
+                alive: self.alive(),
+            },
+            configs: body.configs,
+        }))
+        .await
+    }
+
+    async fn alter(&self, name: String, body: PatchTopicBody) -> Result<(), Problem> {
+        let topic = TopicRef::Name(name.clone());
+        let current = self.topic(&name).map(|report| report.totals.total as i32);
+        if let Some(count) = body.partitions.filter(|count| Some(*count) != current) {
+            let replicas = NewPartitions::Placed { alive: self.alive() };
+            self.propose(Command::CreatePartitions(CreatePartitions { topic: topic.clone(), count, replicas })).await?;
+        }
+        let changes: BTreeMap<String, Option<String>> = body.configs;
+        if !changes.is_empty() || body.partitions.is_none() {
+            self.propose(Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes })).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, name: String) -> Result<(), Problem> {
+        self.propose(Command::DeleteTopic(DeleteTopic { topic: TopicRef::Name(name) })).await
+    }
+
+    async fn drain(&self) {
+        self.local.engine.drain().await;
+    }
+}
+
+fn problem(error: ProposeError) -> Problem {
+    match error {
+        ProposeError::Refused(refusal) => refused(refusal),
+        error => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string()),
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let status = match refusal.code {
+        RefusalCode::TopicExists => StatusCode::CONFLICT,
+        RefusalCode::UnknownTopic | RefusalCode::UnknownTopicId => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let message = refusal.to_string();
+    let error = ErrorBody {
+        code: refusal.code.as_str().to_owned(),
+        field: Some(refusal.field),
+        value: Some(refusal.value),
+        allowed: Some(refusal.allowed),
+        message,
+    };
+    Problem { status: status.as_u16(), error }
+}

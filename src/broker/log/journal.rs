@@ -1,0 +1,212 @@
+//! The log as the broker holds it: open, submit, look up a group, close. One thread writes; see `writer.rs`.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chronik_core::ids::{GroupId, LogIndex};
+use parking_lot::RwLock;
+
+use super::disk::Disk;
+use super::group_log::GroupLog;
+use super::identity::Identity;
+use super::index::Index;
+use super::queue::{Next, Queue};
+use super::recovery;
+use super::segment::SegmentTable;
+use super::types::{Damage, Done, GroupHeader, HardState, WriteOp};
+use super::writer::Writer;
+
+/// How long the journal rests before its last group is sealed.
+const REST: Duration = Duration::from_millis(100);
+
+/// Hears what the writer does; called on its thread.
+pub trait LogObserver: Send + Sync {
+    /// A write group was written and synced.
+    fn synced(&self, took: Duration, bytes: usize, submissions: usize);
+}
+
+/// What may be chosen.
+#[derive(Clone)]
+pub struct Options {
+    /// A segment takes no further group from this size on. At most 1 GiB.
+    pub segment_bytes: u64,
+    /// Submissions are merged into one write group up to this size.
+    pub group_bytes: usize,
+    /// Submissions beyond this many waiting bytes are refused. At most 1 GiB.
+    pub queue_bytes: usize,
+    pub observer: Option<Arc<dyn LogObserver>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 128 << 20, group_bytes: 8 << 20, queue_bytes: 256 << 20, observer: None }
+    }
+}
+
+/// Why the log cannot be opened at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("{action} {path}: {source}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the journal in {0} holds no segment: this disk was emptied and must not go on under its identity")]
+    Missing(PathBuf),
+    #[error("{file}: {what} version {found} is unknown; this build knows {known}")]
+    UnknownFormat { file: PathBuf, what: &'static str, found: u16, known: u16 },
+    #[error("{file} belongs to cluster {}, broker {}, disk {}: not to this data folder", .found.cluster, .found.broker, .found.disk)]
+    Foreign { file: PathBuf, found: Box<Identity> },
+    #[error("the journal is damaged beyond use: {0}")]
+    Damaged(Damage),
+}
+
+/// A Raft group found on the disk.
+pub struct RecoveredGroup {
+    pub group: GroupId,
+    pub header: GroupHeader,
+    pub state: HardState,
+    /// The members last submitted, and as of which index.
+    pub membership: Option<(LogIndex, Bytes)>,
+    pub log: Arc<GroupLog>,
+    /// Set if this replica lost something: it must not go on under its replica id.
+    pub damage: Option<Damage>,
+}
+
+/// What readers and the writer share.
+pub(super) struct Shared {
+    pub(super) segments: Arc<SegmentTable>,
+    pub(super) groups: RwLock<HashMap<GroupId, Arc<GroupLog>>>,
+}
+
+impl Shared {
+    /// A group's log, empty if the group is new.
+    pub(super) fn group_or_new(&self, group: GroupId, salt: u32) -> Arc<GroupLog> {
+        let fresh = || Arc::new(GroupLog::new(group, salt, self.segments.clone(), Index::default()));
+        self.groups.write().entry(group).or_insert_with(fresh).clone()
+    }
+}
+
+/// The log of all Raft groups on one disk.
+pub struct Log {
+    queue: Arc<Queue>,
+    shared: Arc<Shared>,
+    salt: u32,
+    unattributed: Option<Damage>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    /// Reads the journal of a formatted data folder, cuts a torn end, and starts the writer.
+    /// `dir` is the data folder, which the caller holds locked (`DataFolder::open`).
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: Identity,
+        options: Options,
+    ) -> Result<(Self, Vec<RecoveredGroup>), LogError> {
+        let recovered = recovery::recover(&disk, dir, &identity)?;
+        let salt = recovered.position.salt;
+        let queue = Arc::new(Queue::new(options.queue_bytes.min(1 << 30)));
+        let segment_bytes = options.segment_bytes.min(1 << 30);
+        let writer = Writer::new(
+            disk,
+            dir.to_owned(),
+            identity,
+            segment_bytes,
+            recovered.shared.clone(),
+            recovered.groups,
+            recovered.position,
+        );
+        let thread = {
+            let queue = queue.clone();
+            thread::Builder::new().name("log-writer".to_owned()).spawn(move || drive(writer, &queue, &options))
+        };
+        let thread = thread.map_err(|source| LogError::Io {
+            action: "start the writer of",
+            path: dir.to_owned(),
+            source,
+        })?;
+        let (shared, unattributed) = (recovered.shared, recovered.unattributed);
+        Ok((Self { queue, shared, salt, unattributed, writer: Some(thread) }, recovered.found))
+    }
+
+    /// Queues a change, to be written whole or not at all. `done` is called on the writer's thread, in the order
+    /// of submission, once the change is synced and readable, or refused. Never blocks.
+    pub fn submit(&self, ops: Vec<WriteOp>, done: Done) {
+        self.queue.push(ops, done);
+    }
+
+    /// Tells a group's commit index. It is written with the next write group, or when the log rests.
+    pub fn submit_commit(&self, group: GroupId, commit: LogIndex) {
+        self.queue.push_commit(group, commit);
+    }
+
+    /// The log of a group that exists on this disk.
+    pub fn group(&self, group: GroupId) -> Option<Arc<GroupLog>> {
+        self.shared.groups.read().get(&group).cloned()
+    }
+
+    /// The log of a group about to be created: empty, and readable before its creation is written.
+    pub fn new_group(&self, group: GroupId) -> Arc<GroupLog> {
+        self.shared.group_or_new(group, self.salt)
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Damage of which recovery could not exclude that it held the only trace of a group. While it is set, a
+    /// replica that metadata assigned to this disk before the start and that is not here may have been lost.
+    pub fn unattributed_damage(&self) -> Option<&Damage> {
+        self.unattributed.as_ref()
+    }
+}
+
+impl Drop for Log {
+    /// Writes what waits, seals, and ends the writer.
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.writer.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Answers whoever waits, also if the writer's thread panics.
+struct Burial<'a>(&'a Queue);
+
+impl Drop for Burial<'_> {
+    fn drop(&mut self) {
+        self.0.bury();
+    }
+}
+
+fn drive(mut writer: Writer, queue: &Queue, options: &Options) {
+    let _burial = Burial(queue);
+    loop {
+        let quiet = !writer.is_unsealed() && !writer.has_housework();
+        match queue.next(options.group_bytes, REST, quiet) {
+            Next::Write(items) => {
+                let started = Instant::now();
+                let (outcomes, written) = writer.write(items);
+                if let (Some(observer), Some(written)) = (&options.observer, written) {
+                    observer.synced(started.elapsed(), written.bytes, written.submissions);
+                }
+                outcomes.into_iter().for_each(|(done, result)| done(result));
+            }
+            Next::Idle if writer.has_housework() => writer.do_housework(),
+            Next::Idle => {
+                if let Err(error) = writer.seal() {
+                    tracing::warn!(%error, "seal the journal");
+                }
+            }
+            Next::Closed => return writer.close(),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! What the operations of a journal amount to, and which replicas were hit where some are damaged. Pure.
+//!
+//! A replica is taken for whole only if its chain of operations has no gap, and reaches beyond every place where
+//! operations were lost of which nobody can tell whose they were: through a later operation or a checkpoint.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use chronik_core::ids::{GroupId, LogIndex, ReplicaId};
+
+use super::codec::{OpHeader, OpKind};
+use super::index::{Index, Slot};
+use super::scan::{Body, Found};
+use super::segment;
+use super::state::{Checkpoint, decode_state};
+use super::types::{Damage, GroupHeader, GroupKind, HardState};
+
+/// One Raft group as far as it was replayed.
+pub(super) struct Replica {
+    pub(super) header: GroupHeader,
+    pub(super) state: HardState,
+    pub(super) membership: Option<(LogIndex, Bytes)>,
+    pub(super) chain: u64,
+    pub(super) index: Index,
+    pub(super) damage: Option<Damage>,
+    /// The step at which its chain was last confirmed.
+    proven: u64,
+}
+
+/// Replays a journal, segment by segment.
+pub(super) struct Replay {
+    data_dir: PathBuf,
+    file: PathBuf,
+    segment: u32,
+    /// The segment before `segment` that is there, and whether it is the one that was written before.
+    before: u32,
+    pub(super) replicas: HashMap<GroupId, Replica>,
+    step: u64,
+    /// The last place where operations of unknown groups were lost, and when.
+    unattributed: Option<(u64, Damage)>,
+    /// Whether a whole checkpoint has named every group since then.
+    named_since: bool,
+    /// Where anything was lost last: what a gap in a chain is put down to.
+    last_loss: Option<Damage>,
+    /// Replicas that changed in segments that are not there: (group, segments before and after).
+    jumps: Vec<(GroupId, u32, u32)>,
+    /// Segments that must be there.
+    expected: BTreeSet<u32>,
+}
+
+/// Replays result in this.
+pub(super) struct Replayed {
+    pub(super) replicas: HashMap<GroupId, Replica>,
+    pub(super) unattributed: Option<Damage>,
+    /// Segments the journal still counts on.
+    pub(super) expected: BTreeSet<u32>,
+}
+
+impl Replay {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            file: PathBuf::new(),
+            segment: 0,
+            before: 0,
+            replicas: HashMap::new(),
+            step: 0,
+            unattributed: None,
+            named_since: true,
+            last_loss: None,
+            jumps: Vec::new(),
+            expected: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn begin_segment(&mut self, number: u32) {
+        self.before = self.segment;
+        self.segment = number;
+        self.file = segment::path(&self.data_dir, number);
+        self.expected.insert(number);
+    }
+
+    /// Whether segments before this one are not there.
+    pub(super) fn after_gap(&self) -> bool {
+        self.segment != self.before + 1
+    }
+
+    /// Operations were lost, nobody knows whose.
+    pub(super) fn lost(&mut self, at: usize, what: String) {
+        self.step += 1;
+        let damage = self.damage(at, what);
+        tracing::error!(%damage, "the journal is damaged");
+        self.last_loss = Some(damage.clone());
+        self.unattributed = Some((self.step, damage));
+        self.named_since = false;
+    }
+
+    /// Replays what a write group holds.
+    pub(super) fn body(&mut self, body: &Body<'_>, at: usize, checkpoint: bool) {
+        if body.untraced > 0 {
+            self.lost(at, format!("{} operations of this write group are unreadable", body.untraced));
+        }
+        let mut named = HashSet::new();
+        for found in &body.found {
+            self.step += 1;
+            match found {
+                Found::Lost { at, group } => self.lost_op(*at, *group),
+                Found::Op { at, header, payload } => {
+                    named.insert(header.group);
+                    self.op(*at, header, *payload);
+                }
+            }
+        }
+        if checkpoint && body.untraced == 0 && !body.found.iter().any(|f| matches!(f, Found::Lost { .. })) {
+            self.replicas.retain(|group, _| named.contains(group));
+            self.named_since = true;
+        }
+    }
+
+    fn damage(&self, at: usize, what: String) -> Damage {
+        Damage { file: self.file.clone(), offset: at as u64, what }
+    }
+
+    fn lost_op(&mut self, at: usize, group: GroupId) {
+        let damage = self.damage(at, "an operation's header is unreadable".to_owned());
+        self.last_loss = Some(damage.clone());
+        if group.0 != 0 {
+            self.hit(group, damage);
+        }
+    }
+
+    /// Charges a replica, which is made up if nothing is known of it.
+    fn hit(&mut self, group: GroupId, damage: Damage) -> &mut Replica {
+        let replica = self.replicas.entry(group).or_insert_with(Replica::unknown);
+        if replica.damage.is_none() {
+            tracing::error!(%group, %damage, "a replica is damaged");
+            replica.damage = Some(damage);
+        }
+        replica
+    }
+
+    fn op(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
+        match header.kind {
+            OpKind::Manifest => self.manifest(payload),
+            OpKind::DropSegment => {
+                self.expected.remove(&u32::try_from(header.index).unwrap_or(0));
+            }
+            OpKind::Checkpoint => self.checkpoint(at, header, payload),
+            OpKind::Create => self.create(at, header, payload),
+            _ => self.change(at, header, payload),
+        }
+    }
+
+    /// An unreadable manifest leaves the older one in force, which asks for no fewer segments.
+    fn manifest(&mut self, payload: Option<&[u8]>) {
+        let Some(payload) = payload else { return };
+        let listed = payload.chunks_exact(4).map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]]));
+        self.expected = listed.chain([self.segment]).collect();
+    }
+
+    fn create(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
+        let mut replica = Replica { chain: header.chain, proven: self.step, ..Replica::unknown() };
+        match payload.and_then(|payload| serde_json::from_slice(payload).ok()) {
+            Some(header) => replica.header = header,
+            None => replica.damage = Some(self.damage(at, "the replica's header is unreadable".to_owned())),
+        }
+        self.replicas.insert(header.group, replica);
+    }
+
+    fn checkpoint(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
+        let (step, jump) = (self.step, self.after_gap());
+        let group = header.group;
+        let Some((checkpoint, members)) = payload.and_then(Checkpoint::decode) else {
+            let damage = self.damage(at, "the replica's checkpoint is unreadable".to_owned());
+            let replica = self.hit(group, damage);
+            (replica.chain, replica.proven) = (header.chain, step);
+            return;
+        };
+        let known = self.replicas.get(&group).is_some_and(|replica| replica.chain == header.chain);
+        if !known {
+            if jump {
+                self.jumps.push((group, self.before, self.segment));
+                self.replicas.entry(group).or_insert_with(Replica::unknown);
+            } else {
+                let damage = self.loss_before(at);
+                self.hit(group, damage);
+            }
+        }
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        if !known {
+            replica.adopt(&checkpoint, members);
+            replica.chain = header.chain;
+        }
+        replica.proven = step;
+        replica.damage = replica.damage.take().or(checkpoint.damage);
+    }
+
+    /// What a gap in a chain is put down to: the last place where something was lost, else where it shows.
+    fn loss_before(&self, at: usize) -> Damage {
+        let here = || self.damage(at, "operations before this one are missing".to_owned());
+        self.last_loss.clone().unwrap_or_else(here)
+    }
+
+    fn change(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
+        let group = header.group;
+        if self.replicas.get(&group).is_none_or(|replica| replica.chain + 1 != header.chain) {
+            let damage = self.loss_before(at);
+            self.hit(group, damage);
+        }
+        if header.kind == OpKind::Remove {
+            self.replicas.remove(&group);
+            return;
+        }
+        if payload.is_none() {
+            let what = format!("the payload of {:?} {} is unreadable", header.kind, header.index);
+            let damage = self.damage(at, what);
+            self.hit(group, damage);
+        }
+        let slot = Slot::new(header, self.segment, at as u32);
+        let wrong = self.replicas.get_mut(&group).is_some_and(|replica| {
+            (replica.chain, replica.proven) = (header.chain, self.step);
+            !replica.change(header, slot, payload)
+        });
+        if wrong {
+            let damage = self.damage(at, format!("{:?} {} does not fit the log", header.kind, header.index));
+            self.hit(group, damage);
+        }
+    }
+
+    /// Judges what is there in the end. `end` is where the journal was found to end.
+    pub(super) fn finish(mut self, present: &[u32], end: usize) -> Replayed {
+        let missing: Vec<u32> = self.expected.iter().copied().filter(|n| !present.contains(n)).collect();
+        for (group, before, after) in std::mem::take(&mut self.jumps) {
+            if let Some(number) = missing.iter().find(|number| (before..after).contains(number)) {
+                let file = segment::path(&self.data_dir, *number);
+                self.hit(group, Damage { file, offset: 0, what: "the segment is missing".to_owned() });
+            }
+        }
+        let groups: Vec<GroupId> = self.replicas.keys().copied().collect();
+        for group in groups {
+            if let Some(damage) = self.flaw(group, end) {
+                self.hit(group, damage);
+            }
+            if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.index.rebuild();
+            }
+        }
+        let unattributed = self.unattributed.filter(|_| !self.named_since).map(|(_, damage)| damage);
+        Replayed { replicas: self.replicas, unattributed, expected: self.expected }
+    }
+
+    /// Why a replica cannot be taken for whole.
+    fn flaw(&self, group: GroupId, end: usize) -> Option<Damage> {
+        let replica = self.replicas.get(&group)?;
+        if let Some((step, damage)) = &self.unattributed
+            && *step > replica.proven
+        {
+            return Some(damage.clone());
+        }
+        if replica.state.commit > replica.index.last() {
+            let (last, commit) = (replica.index.last(), replica.state.commit);
+            let what = format!("the log ends at entry {last}, {commit} were committed");
+            return Some(self.damage(end, what));
+        }
+        let (at, what) = replica.index.flaw()?;
+        let (index, slot) = (replica.index.first + at as u64, replica.index.slots[at]);
+        let file = segment::path(&self.data_dir, slot.segment.max(1));
+        Some(Damage { file, offset: u64::from(slot.position), what: format!("entry {index}: {what}") })
+    }
+}
+
+impl Replica {
+    /// A group of which nothing is known yet.
+    fn unknown() -> Self {
+        let header = GroupHeader {
+            kind: GroupKind::Partition,
+            topic: None,
+            partition: -1,
+            replica: ReplicaId(0),
+            voters: Vec::new(),
+            learners: Vec::new(),
+        };
+        let (state, index) = Default::default();
+        Self { header, state, membership: None, chain: 0, index, damage: None, proven: 0 }
+    }
+
+    /// Takes over what a checkpoint says. Entries it counts and that were not seen are holes for now: the entries
+    /// may have been moved to a later segment.
+    fn adopt(&mut self, checkpoint: &Checkpoint, members: Bytes) {
+        self.header = checkpoint.header.clone();
+        self.state = checkpoint.state;
+        self.membership = checkpoint.membership_index.map(|index| (index, members));
+        if self.index.slots.is_empty() {
+            self.index.first = checkpoint.first.max(1);
+        }
+        self.index.truncate(checkpoint.last.saturating_add(1));
+        self.index.extend_to(checkpoint.last);
+    }
+
+    /// False if the operation cannot follow what is there.
+    fn change(&mut self, header: &OpHeader, slot: Slot, payload: Option<&[u8]>) -> bool {
+        match header.kind {
+            OpKind::Entry => {
+                if header.index < self.index.first {
+                    return false;
+                }
+                self.index.truncate(header.index);
+                let fits = self.index.extend_to(header.index - 1);
+                self.index.push(slot);
+                fits
+            }
+            OpKind::Moved => self.index.replace(header.index, slot).is_some(),
+            OpKind::State => match payload.map(decode_state) {
+                Some(Some(state)) => {
+                    self.state = state;
+                    true
+                }
+                Some(None) => false,
+                None => true,
+            },
+            OpKind::Membership => {
+                if let Some(payload) = payload {
+                    self.membership = Some((header.index, Bytes::copy_from_slice(payload)));
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}

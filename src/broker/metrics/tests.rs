@@ -1,0 +1,171 @@
+//! Metrics as Prometheus reads them.
+
+use std::time::Duration;
+
+use chronik_core::ids::{BrokerId, GroupId};
+use chronik_core::view::FollowerLag;
+
+use super::*;
+
+fn follower(broker: u32, lag_entries: u64, lag_ms: u64) -> FollowerLag {
+    FollowerLag { broker: BrokerId(broker), lag_entries, lag_ms, last_heartbeat_ms: 1_763_890_000_123 }
+}
+
+fn led(topic: &str, partition: i32, isr: u32, followers: &[FollowerLag]) -> LedPartition {
+    LedPartition {
+        topic: topic.into(),
+        partition,
+        isr,
+        replicas: 3,
+        effective_min_isr: 2,
+        caretaker: false,
+        followers: followers.to_vec(),
+    }
+}
+
+/// Each line without comments.
+fn scrape(metrics: &Metrics) -> Vec<String> {
+    metrics.render().unwrap().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn has(metrics: &Metrics, line: &str) {
+    let lines = scrape(metrics);
+    assert!(lines.iter().any(|found| found == line), "{line} is not in:\n{}", lines.join("\n"));
+}
+
+fn names(metrics: &Metrics, part: &str) -> usize {
+    scrape(metrics).iter().filter(|line| line.contains(part)).count()
+}
+
+#[test]
+fn the_seeds_four_have_its_names_and_labels() {
+    let metrics = Metrics::new(true).unwrap();
+    metrics.partitions.set_led(GroupId(16), led("orders", 0, 3, &[follower(2, 5, 40), follower(3, 0, 7)]));
+    for line in [
+        r#"chronik_raft_isr_size{partition="0",topic="orders"} 3"#,
+        r#"chronik_raft_follower_lag_entries{follower_id="2",partition="0",topic="orders"} 5"#,
+        r#"chronik_raft_follower_lag_ms{follower_id="2",partition="0",topic="orders"} 40"#,
+        r#"chronik_raft_follower_lag_ms{follower_id="3",partition="0",topic="orders"} 7"#,
+        r#"chronik_raft_last_heartbeat_timestamp_ms{follower_id="3",partition="0",topic="orders"} 1763890000123"#,
+        "chronik_follower_lag_entries_max 5",
+        "chronik_follower_lag_ms_max 40",
+    ] {
+        has(&metrics, line);
+    }
+}
+
+#[test]
+fn counts_follow_the_partitions_that_are_led() {
+    let metrics = Metrics::new(true).unwrap();
+    metrics.partitions.set_led(GroupId(16), led("t", 0, 3, &[]));
+    metrics.partitions.set_led(GroupId(17), led("t", 1, 2, &[]));
+    metrics.partitions.set_led(GroupId(18), led("t", 2, 1, &[]));
+    metrics.partitions.set_led(GroupId(19), LedPartition { caretaker: true, ..led("t", 3, 1, &[]) });
+    for (name, count) in [
+        ("leaders", 3),
+        ("caretaker_partitions", 1),
+        ("under_replicated_partitions", 3),
+        ("under_min_isr_partitions", 2),
+        ("at_min_isr_partitions", 1),
+        ("leader_changes_total", 3),
+    ] {
+        has(&metrics, &format!("chronik_{name} {count}"));
+    }
+    metrics.partitions.set_led(GroupId(18), led("t", 2, 3, &[]));
+    metrics.partitions.remove_led(GroupId(19));
+    has(&metrics, "chronik_under_min_isr_partitions 0");
+    has(&metrics, "chronik_leader_changes_total 3");
+}
+
+#[test]
+fn series_go_with_their_partition_and_their_follower() {
+    let metrics = Metrics::new(true).unwrap();
+    metrics.partitions.set_led(GroupId(16), led("t", 0, 2, &[follower(2, 1, 1), follower(3, 1, 1)]));
+    assert_eq!(names(&metrics, "topic=\"t\""), 7);
+    metrics.partitions.set_led(GroupId(16), led("t", 0, 2, &[follower(2, 1, 1)]));
+    assert_eq!(names(&metrics, "follower_id=\"3\""), 0);
+    // A topic that was recreated under its name has another group: the old one's end leaves the new one's series.
+    metrics.partitions.set_led(GroupId(17), led("t", 0, 3, &[]));
+    metrics.partitions.remove_led(GroupId(16));
+    has(&metrics, r#"chronik_raft_isr_size{partition="0",topic="t"} 3"#);
+    metrics.partitions.remove_led(GroupId(17));
+    assert_eq!(names(&metrics, "topic=\"t\""), 0);
+}
+
+#[test]
+fn totals_only_when_asked() {
+    let metrics = Metrics::new(false).unwrap();
+    metrics.partitions.set_led(GroupId(16), led("t", 0, 1, &[follower(2, 9, 1)]));
+    assert_eq!(names(&metrics, "topic="), 0);
+    has(&metrics, "chronik_under_min_isr_partitions 1");
+    has(&metrics, "chronik_follower_lag_entries_max 9");
+}
+
+#[test]
+fn requests_and_their_errors_are_counted_by_api() {
+    let metrics = Metrics::new(true).unwrap();
+    metrics.requests.began("Produce", 100);
+    metrics.requests.began("Fetch", 10);
+    has(&metrics, "chronik_requests_in_flight 2");
+    metrics.requests.done("Produce", Duration::from_millis(3), 50);
+    metrics.requests.dropped();
+    metrics.requests.error("Produce", 20);
+    metrics.requests.error("Produce", 0);
+    metrics.requests.produced(7, 90);
+    metrics.requests.fetched(12);
+    for line in [
+        "chronik_requests_in_flight 0",
+        r#"chronik_request_duration_seconds_bucket{api="Produce",le="0.002"} 0"#,
+        r#"chronik_request_duration_seconds_bucket{api="Produce",le="0.005"} 1"#,
+        r#"chronik_request_bytes_total{api="Produce"} 100"#,
+        r#"chronik_response_bytes_total{api="Produce"} 50"#,
+        r#"chronik_request_errors_total{api="Produce",code="20"} 1"#,
+        "chronik_produced_batches_total 1",
+        "chronik_produced_records_total 7",
+        "chronik_produced_bytes_total 90",
+        "chronik_fetched_bytes_total 12",
+    ] {
+        has(&metrics, line);
+    }
+    assert_eq!(names(&metrics, "code=\"0\""), 0);
+}
+
+#[test]
+fn the_inside_is_seen() {
+    let metrics = Metrics::new(true).unwrap();
+    metrics.broker.synced(Duration::from_micros(150), 5000);
+    metrics.broker.write_failed();
+    metrics.broker.set_queue_depth(Queue::Engine, 4);
+    metrics.broker.queue_refused(Queue::PeerBulk);
+    metrics.broker.connection_opened("PLAINTEXT");
+    metrics.broker.connection_opened("PLAINTEXT");
+    metrics.broker.connection_closed("PLAINTEXT");
+    metrics.broker.connection_refused("PLAINTEXT");
+    metrics.broker.set_peers_up(2);
+    metrics.broker.set_metadata(77, true);
+    metrics.partitions.set_isr_changes(2, 1);
+    metrics.partitions.set_replicas(6, 1);
+    metrics.partitions.set_cluster(3, 4);
+    for line in [
+        r#"chronik_log_sync_duration_seconds_bucket{le="0.0001"} 0"#,
+        r#"chronik_log_sync_duration_seconds_bucket{le="0.0002"} 1"#,
+        "chronik_log_write_failures_total 1",
+        r#"chronik_queue_depth{queue="engine"} 4"#,
+        r#"chronik_queue_refusals_total{queue="peer_bulk"} 1"#,
+        r#"chronik_connections{listener="PLAINTEXT"} 1"#,
+        r#"chronik_connections_opened_total{listener="PLAINTEXT"} 2"#,
+        r#"chronik_connections_refused_total{listener="PLAINTEXT"} 1"#,
+        "chronik_peers_up 2",
+        "chronik_metadata_applied_index 77",
+        "chronik_metadata_leader 1",
+        "chronik_isr_shrinks_total 2",
+        "chronik_isr_expands_total 1",
+        "chronik_replicas 6",
+        "chronik_quarantined_replicas 1",
+        "chronik_offline_partitions 3",
+        "chronik_unknown_partitions 4",
+    ] {
+        has(&metrics, line);
+    }
+}

@@ -1,0 +1,101 @@
+//! Ties the peer transport to the engine: frames and liveness in, frames and requests out. Holds no rule of either.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chronik_core::ids::{BrokerId, DiskId};
+use chronik_core::metadata::ClusterState;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::birth::Hello;
+use crate::log::InitialVoter;
+use crate::peer::{Lane, PeerAddress, PeerEvent, PeerHandle, RefusalKind, RefusedBy};
+use crate::quorum;
+use crate::replica::{Ask, EngineHandle, Event, Loss, Shared, Transport};
+
+/// Something a peer said that is not for the engine.
+#[derive(Debug)]
+pub enum Word {
+    /// What it told of itself in a handshake.
+    Hello(BrokerId, Hello),
+    /// It refuses this broker for good: these are its words.
+    Outcast(String),
+    /// A command it forwards, and where the reply goes.
+    Request(Bytes, tokio::sync::oneshot::Sender<Bytes>),
+}
+
+/// Takes what the transport reports: the engine's share at once, the rest into `words`.
+pub fn inbox(engine: EngineHandle, words: mpsc::UnboundedSender<Word>) -> impl Fn(PeerEvent) + Send + Sync {
+    // Words are few: one for each handshake, and requests, which the transport bounds.
+    let say = move |word| drop(words.send(word));
+    move |event| match event {
+        PeerEvent::Hello { from, payload, .. } => match Hello::decode(&payload) {
+            Ok(hello) => say(Word::Hello(from, hello)),
+            Err(error) => tracing::warn!(%from, %error, "peer's hello cannot be read"),
+        },
+        PeerEvent::Up { broker, incarnation } => {
+            tracing::info!(%broker, %incarnation, "hear broker");
+            engine.submit(Event::PeerUp { broker, incarnation });
+        }
+        PeerEvent::Down { broker, cause, .. } => {
+            tracing::info!(%broker, ?cause, "lose broker");
+            let loss = if cause.is_dead() { Loss::Dead } else { Loss::Silent };
+            engine.submit(Event::PeerDown { broker, loss });
+        }
+        PeerEvent::Frame { from, payload, .. } => {
+            if !engine.submit_frame(from, payload) {
+                tracing::warn!(%from, "drop peer frame: too much waits for the engine");
+            }
+        }
+        PeerEvent::Request { payload, reply, .. } => say(Word::Request(payload, reply)),
+        PeerEvent::Refused { broker, by, refusal, hello } => {
+            tracing::warn!(%broker, ?by, %refusal, "handshake refused");
+            if let Some(Ok(hello)) = hello.map(|hello| Hello::decode(&hello)) {
+                say(Word::Hello(broker, hello));
+            }
+            let for_good = matches!(refusal.kind, RefusalKind::WrongDisk | RefusalKind::Fenced);
+            if by == RefusedBy::Them && for_good {
+                say(Word::Outcast(format!("broker {broker} refuses this broker: {refusal}")));
+            }
+        }
+    }
+}
+
+/// The engine's way to other brokers.
+pub struct PeerTransport(pub PeerHandle);
+
+impl Transport for PeerTransport {
+    fn send(&self, to: BrokerId, lane: quorum::Lane, frame: Bytes) -> bool {
+        let lane = match lane {
+            quorum::Lane::Control => Lane::Control,
+            quorum::Lane::Bulk => Lane::Bulk,
+        };
+        self.0.send(to, lane, frame)
+    }
+}
+
+impl Ask for PeerTransport {
+    fn ask(&self, broker: BrokerId, payload: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, String>> {
+        let peers = self.0.clone();
+        Box::pin(async move { peers.request(broker, payload, timeout).await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// What this broker tells a peer in each handshake.
+pub fn hello(shared: Shared) -> Arc<dyn Fn(BrokerId) -> Bytes + Send + Sync> {
+    Arc::new(move |peer| {
+        let your_disk = shared.cluster.borrow().broker(peer).map(|broker| broker.disk);
+        Hello { formed: shared.formed.borrow().clone(), your_disk }.encode()
+    })
+}
+
+/// Where peers are found: the founders, and over them whatever the brokers registered.
+pub fn address_book(founders: &[InitialVoter], cluster: &ClusterState) -> BTreeMap<BrokerId, PeerAddress> {
+    let known = |address: &str, disk: Option<DiskId>| PeerAddress { address: address.to_owned(), disk };
+    let founders = founders.iter().map(|founder| (founder.broker, known(&founder.address, None)));
+    let registered = cluster.brokers().map(|broker| (broker.id, known(&broker.peer_address, Some(broker.disk))));
+    founders.chain(registered).collect()
+}

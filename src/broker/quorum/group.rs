@@ -1,0 +1,498 @@
+//! One replica of one Raft group: steps and ticks in; entries, messages and commits out. Knows no Kafka rule but offsets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
+};
+use raft::{Config, RawNode, StateRole};
+
+use super::logger;
+use super::message::{Outgoing, RaftMessage};
+use super::storage::{ENTRY_VERSION, GroupStorage};
+use crate::log::{BatchHeader, EntryKind, GroupLog, HardState, LogEntry};
+
+/// What a group needs to start, besides its log.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// The group.
+    pub group: GroupId,
+    /// This replica.
+    pub replica: ReplicaId,
+    /// Ticks without a word from the leader before an election, at least; up to twice as many.
+    pub election_ticks: usize,
+    /// Ticks between a leader's heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Voters of the group's first configuration.
+    pub voters: Vec<ReplicaId>,
+    /// Learners of the group's first configuration.
+    pub learners: Vec<ReplicaId>,
+    /// The newest configuration that was applied and stored, which then replaces the first one.
+    pub membership: Option<Bytes>,
+    /// Deliver committed entries from after this index.
+    pub applied: LogIndex,
+}
+
+/// What this replica is, and whom it follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupRole {
+    /// The current term.
+    pub term: Term,
+    /// Whether this replica leads in that term.
+    pub leads: bool,
+    /// The leader it knows in that term.
+    pub leader: Option<ReplicaId>,
+}
+
+/// Why a proposal was not appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// This replica does not lead; proposals are never forwarded.
+    #[error("this replica does not lead the group")]
+    NotLeader,
+    /// Leadership is moving away, or too much is uncommitted.
+    #[error("the leader takes no proposal now")]
+    Busy,
+}
+
+/// Why a replica must leave service.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupFault {
+    /// An entry came with an offset that does not follow the one before it.
+    #[error("entry {index} starts at offset {found}, but the log ends at {expected}")]
+    OffsetGap {
+        /// The entry.
+        index: LogIndex,
+        /// The offset it claims.
+        found: Offset,
+        /// The offset it should have.
+        expected: Offset,
+    },
+    /// An entry's content is not what its kind says.
+    #[error("entry {index}: {what}")]
+    BadEntry {
+        /// The entry.
+        index: LogIndex,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Raft itself refused to go on.
+    #[error("raft: {0}")]
+    Raft(#[from] raft::Error),
+    /// A read of the log met damage.
+    #[error("the log is damaged")]
+    DamagedLog,
+}
+
+/// Identifies a write until its sync is reported back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncTicket {
+    ready: u64,
+    generation: u64,
+    last_index: LogIndex,
+}
+
+/// What one drain of a group asks its driver to do.
+#[derive(Debug)]
+pub struct Drained {
+    /// Entries to write; the first may replace what lies at or above its index.
+    pub entries: Vec<LogEntry>,
+    /// Term, vote and commit to write with them.
+    pub hard_state: Option<HardState>,
+    /// Whether anything above must be synced before `after_sync` may be sent.
+    pub must_sync: bool,
+    /// Messages that may leave at once.
+    pub send: Vec<Outgoing>,
+    /// Messages that may leave once this and all earlier writes of the group are synced.
+    pub after_sync: Vec<Outgoing>,
+    /// Committed entries in order.
+    pub committed: Vec<LogEntry>,
+    /// To be handed back to [`Group::synced`].
+    pub ticket: SyncTicket,
+}
+
+/// A change of the group's configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MembershipChange {
+    /// Adds a replica that receives the log and does not vote.
+    AddLearner(ReplicaId),
+}
+
+/// One replica of one group.
+pub struct Group {
+    id: GroupId,
+    node: RawNode<GroupStorage>,
+    /// The offset after the last entry of raft's log, counting those not drained yet. Kept while leading.
+    next_offset: Offset,
+    leading_term: Option<Term>,
+}
+
+/// Entries are sent in messages of at most this many bytes.
+const MESSAGE_BYTES: u64 = 1 << 20;
+/// Append messages on their way to one follower, at most.
+const MESSAGES_IN_FLIGHT: usize = 64;
+/// Bytes a leader appends before the first of them commits, at most.
+const UNCOMMITTED_BYTES: u64 = 64 << 20;
+/// Bytes of committed entries handed out by one drain, at most.
+const COMMITTED_BYTES_PER_DRAIN: u64 = 16 << 20;
+
+impl Group {
+    /// Opens the replica on its recovered log.
+    pub fn open(config: &GroupConfig, log: Arc<GroupLog>, state: HardState) -> Result<Group, GroupFault> {
+        let membership = match &config.membership {
+            Some(stored) => protobuf::Message::parse_from_carllerche_bytes(stored)
+                .map_err(|error| GroupFault::BadEntry { index: 0, what: format!("membership: {error}") })?,
+            None => first_membership(config),
+        };
+        let raft_config = Config {
+            id: config.replica.0,
+            election_tick: config.election_ticks,
+            heartbeat_tick: config.heartbeat_ticks,
+            applied: config.applied,
+            max_size_per_msg: MESSAGE_BYTES,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT,
+            max_uncommitted_size: UNCOMMITTED_BYTES,
+            max_committed_size_per_ready: COMMITTED_BYTES_PER_DRAIN,
+            check_quorum: true,
+            pre_vote: true,
+            // Followers of data learn the commit index with the next append or heartbeat; metadata is awaited.
+            skip_bcast_commit: config.group != GroupId::METADATA,
+            ..Config::default()
+        };
+        let storage = GroupStorage::new(log, to_raft_state(state), membership);
+        let node = RawNode::new(&raft_config, storage, &logger::for_replica())?;
+        Ok(Group { id: config.group, node, next_offset: 0, leading_term: None })
+    }
+
+    /// The group.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// This replica.
+    pub fn replica(&self) -> ReplicaId {
+        ReplicaId(self.node.raft.id)
+    }
+
+    /// Role, term and leader as of now.
+    pub fn role(&self) -> GroupRole {
+        let raft = &self.node.raft;
+        GroupRole {
+            term: raft.term,
+            leads: raft.state == StateRole::Leader,
+            leader: (raft.leader_id != 0).then_some(ReplicaId(raft.leader_id)),
+        }
+    }
+
+    /// The highest index known to be committed.
+    pub fn commit(&self) -> LogIndex {
+        self.node.raft.raft_log.committed
+    }
+
+    /// The last index of the log, synced or not.
+    pub fn end_index(&self) -> LogIndex {
+        self.node.raft.raft_log.last_index()
+    }
+
+    /// The last index this replica has synced.
+    pub fn synced_index(&self) -> LogIndex {
+        self.node.store().synced()
+    }
+
+    /// The offset after the last entry, counting those proposed and not drained yet.
+    pub fn end_offset(&self) -> Offset {
+        if self.leading_term == Some(self.node.raft.term) { self.next_offset } else { self.node.store().end_offset() }
+    }
+
+    /// The offset after the entry at `index`, which must have been drained.
+    pub fn position_of(&self, index: LogIndex) -> Offset {
+        self.node.store().position_of(index.min(self.node.store().end_index()))
+    }
+
+    /// How far a follower has synced, as far as this leader knows.
+    pub fn matched(&self, replica: ReplicaId) -> Option<LogIndex> {
+        self.node.raft.prs().get(replica.0).map(|progress| progress.matched)
+    }
+
+    /// Voters of the current configuration, ascending.
+    pub fn voters(&self) -> Vec<ReplicaId> {
+        let mut voters: Vec<_> = self.node.raft.prs().conf().to_conf_state().voters.into_iter().map(ReplicaId).collect();
+        voters.sort_unstable();
+        voters
+    }
+
+    /// Whether the configuration knows `replica`, as voter or learner.
+    pub fn is_member(&self, replica: ReplicaId) -> bool {
+        self.node.raft.prs().get(replica.0).is_some()
+    }
+
+    /// Whether this replica may vote.
+    pub fn is_voter(&self) -> bool {
+        self.node.raft.promotable()
+    }
+
+    /// Whether leadership is being handed over right now.
+    pub fn is_transferring(&self) -> bool {
+        self.node.raft.lead_transferee.is_some()
+    }
+
+    /// One tick of the group's clock.
+    pub fn tick(&mut self) {
+        self.node.tick();
+    }
+
+    /// Takes in another replica's message.
+    pub fn step(&mut self, message: RaftMessage) -> Result<(), GroupFault> {
+        match self.node.step(message.0) {
+            // A message from a replica that left, or one that raft ignores by itself, is no fault.
+            Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
+            Err(raft::Error::StepLocalMsg) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Starts an election now; the pre-vote keeps it from disturbing a leader that others still hear.
+    pub fn campaign(&mut self) -> Result<(), GroupFault> {
+        Ok(self.node.campaign()?)
+    }
+
+    /// Drops the lease of a leader whose process is known to be dead, so that others may be voted for.
+    pub fn forget_leader(&mut self) {
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Follower && raft.leader_id != 0 {
+            let term = raft.term;
+            raft.become_follower(term, 0);
+        }
+    }
+
+    /// Sends the followers a heartbeat now: their answers wake what waits for them.
+    pub fn ping(&mut self) {
+        self.node.ping();
+    }
+
+    /// Sends a follower an append, empty if need be, so that it says what it has synced.
+    pub fn ask(&mut self, replica: ReplicaId) {
+        if self.node.raft.prs().get(replica.0).is_some() {
+            self.node.raft.send_append(replica.0);
+        }
+    }
+
+    /// Tells raft that a message to `replica` was lost, so that it probes instead of streaming on.
+    pub fn report_unreachable(&mut self, replica: ReplicaId) {
+        self.node.report_unreachable(replica.0);
+    }
+
+    /// Asks `replica` to take over; done once it has the whole log.
+    pub fn transfer_leadership(&mut self, replica: ReplicaId) {
+        self.node.transfer_leader(replica.0);
+    }
+
+    /// Appends an entry that consumes `records` offsets; gives its index.
+    pub fn propose(&mut self, kind: EntryKind, data: Bytes, records: u32) -> Result<LogIndex, ProposeError> {
+        let mut entry = Entry::default();
+        entry.context = Bytes::copy_from_slice(&[kind as u8, ENTRY_VERSION]);
+        entry.data = data;
+        let index = self.propose_entry(entry)?;
+        self.next_offset += Offset::from(records);
+        Ok(index)
+    }
+
+    /// Proposes a change of the configuration; it holds once committed and applied.
+    pub fn propose_membership(&mut self, change: MembershipChange) -> Result<LogIndex, ProposeError> {
+        let MembershipChange::AddLearner(replica) = change;
+        let mut single = ConfChangeSingle::default();
+        single.set_change_type(ConfChangeType::AddLearnerNode);
+        single.node_id = replica.0;
+        let mut conf_change = ConfChangeV2::default();
+        conf_change.mut_changes().push(single);
+        let mut entry = Entry::default();
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        entry.data = protobuf::Message::write_to_bytes(&conf_change).expect("writing to memory cannot fail").into();
+        self.propose_entry(entry)
+    }
+
+    fn propose_entry(&mut self, entry: Entry) -> Result<LogIndex, ProposeError> {
+        if self.node.raft.state != StateRole::Leader {
+            return Err(ProposeError::NotLeader);
+        }
+        self.start_leading();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.node.raft.id;
+        message.mut_entries().push(entry);
+        self.node.raft.step(message).map_err(|_| ProposeError::Busy)?;
+        Ok(self.node.raft.raft_log.last_index())
+    }
+
+    /// Fixes the next offset when a term's leadership begins: then only raft's empty entry is not drained.
+    fn start_leading(&mut self) {
+        if self.leading_term != Some(self.node.raft.term) {
+            self.leading_term = Some(self.node.raft.term);
+            self.next_offset = self.node.store().end_offset();
+        }
+    }
+
+    /// Hands out what is to be written, sent and applied; `None` if there is nothing.
+    pub fn drain(&mut self) -> Result<Option<Drained>, GroupFault> {
+        if self.node.store().is_damaged() {
+            return Err(GroupFault::DamagedLog);
+        }
+        if !self.node.has_ready() {
+            return Ok(None);
+        }
+        if self.node.raft.state == StateRole::Leader {
+            self.start_leading();
+        }
+        let mut ready = self.node.ready();
+        let entries = self.take_in(ready.take_entries())?;
+        let hard_state = ready.hs().cloned();
+        if let Some(state) = &hard_state {
+            self.node.mut_store().set_hard_state(state.clone());
+        }
+        let send = outgoing(ready.take_messages());
+        let after_sync = outgoing(ready.take_persisted_messages());
+        let committed = self.apply(ready.take_committed_entries())?;
+        let store = self.node.store();
+        let drained = Drained {
+            entries,
+            hard_state: hard_state.map(|state| from_raft_state(&state)),
+            must_sync: ready.must_sync(),
+            send,
+            after_sync,
+            committed,
+            ticket: SyncTicket {
+                ready: ready.number(),
+                generation: store.generation(),
+                last_index: store.end_index(),
+            },
+        };
+        self.node.advance_append_async(ready);
+        Ok(Some(drained))
+    }
+
+    /// Reports that the write of `ticket` and all before it are synced; false if newer writes replaced it.
+    pub fn synced(&mut self, ticket: SyncTicket) -> bool {
+        if ticket.generation != self.node.store().generation() {
+            return false;
+        }
+        self.node.mut_store().synced_to(ticket.last_index);
+        self.node.on_persist_ready(ticket.ready);
+        self.trim();
+        true
+    }
+
+    fn trim(&mut self) {
+        let applied = self.node.raft.raft_log.applied;
+        self.node.mut_store().trim(applied);
+    }
+
+    /// Moves raft's new entries into the tail, giving each its place among the offsets.
+    fn take_in(&mut self, entries: Vec<Entry>) -> Result<Vec<LogEntry>, GroupFault> {
+        let mut stored = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let store = self.node.mut_store();
+            let logged = to_log(&entry, store.offset_before(entry.index))?;
+            store.append(entry, logged.base_offset + Offset::from(logged.records));
+            stored.push(logged);
+        }
+        Ok(stored)
+    }
+
+    /// Applies what raft itself must know of committed entries and passes all of them on.
+    fn apply(&mut self, committed: Vec<Entry>) -> Result<Vec<LogEntry>, GroupFault> {
+        let Some(last) = committed.last().map(|entry| entry.index) else { return Ok(Vec::new()) };
+        let mut applied = Vec::new();
+        for entry in committed {
+            if entry.get_entry_type() == EntryType::EntryConfChangeV2 {
+                self.apply_membership(&entry)?;
+            }
+            let base_offset = self.node.store().offset_before(entry.index);
+            if self.id == GroupId::METADATA || entry.get_entry_type() != EntryType::EntryNormal {
+                applied.push(to_log(&entry, base_offset)?);
+            }
+        }
+        self.node.advance_apply_to(last);
+        self.trim();
+        Ok(applied)
+    }
+
+    fn apply_membership(&mut self, entry: &Entry) -> Result<(), GroupFault> {
+        let change: ConfChangeV2 = protobuf::Message::parse_from_carllerche_bytes(&entry.data)
+            .map_err(|error| GroupFault::BadEntry { index: entry.index, what: error.to_string() })?;
+        let membership = self.node.apply_conf_change(&change)?;
+        self.node.mut_store().set_membership(membership);
+        Ok(())
+    }
+
+    /// The current configuration as bytes, to be stored with the log.
+    pub fn membership_bytes(&self) -> Bytes {
+        let membership = self.node.raft.prs().conf().to_conf_state();
+        protobuf::Message::write_to_bytes(&membership).expect("writing to memory cannot fail").into()
+    }
+}
+
+fn first_membership(config: &GroupConfig) -> ConfState {
+    let ids = |replicas: &[ReplicaId]| replicas.iter().map(|replica| replica.0).collect::<Vec<_>>();
+    ConfState::from((ids(&config.voters), ids(&config.learners)))
+}
+
+fn to_raft_state(state: HardState) -> raft::eraftpb::HardState {
+    let mut hard_state = raft::eraftpb::HardState::default();
+    hard_state.term = state.term;
+    hard_state.vote = state.vote;
+    hard_state.commit = state.commit;
+    hard_state
+}
+
+fn from_raft_state(state: &raft::eraftpb::HardState) -> HardState {
+    HardState { term: state.term, vote: state.vote, commit: state.commit }
+}
+
+fn outgoing(messages: Vec<Message>) -> Vec<Outgoing> {
+    messages
+        .into_iter()
+        .map(|message| {
+            let message = RaftMessage(message);
+            Outgoing { to: message.to(), lane: message.lane(), message }
+        })
+        .collect()
+}
+
+/// The log's form of a raft entry that begins at `base_offset`.
+fn to_log(entry: &Entry, base_offset: Offset) -> Result<LogEntry, GroupFault> {
+    let bad = |what: String| GroupFault::BadEntry { index: entry.index, what };
+    let mut logged = LogEntry {
+        index: entry.index,
+        term: entry.term,
+        kind: EntryKind::Empty,
+        base_offset,
+        records: 0,
+        max_timestamp: -1,
+        producer: None,
+        payload: entry.data.clone(),
+    };
+    if entry.get_entry_type() != EntryType::EntryNormal {
+        logged.kind = EntryKind::Membership;
+        return Ok(logged);
+    }
+    match *entry.context {
+        [] if entry.data.is_empty() => return Ok(logged),
+        [kind, ENTRY_VERSION] => {
+            logged.kind = EntryKind::from_number(kind).ok_or_else(|| bad(format!("unknown kind {kind}")))?;
+        }
+        [_, version] => return Err(bad(format!("version {version} is newer than this build's {ENTRY_VERSION}"))),
+        _ => return Err(bad(format!("context of {} bytes", entry.context.len()))),
+    }
+    if logged.kind == EntryKind::Records {
+        let header = BatchHeader::parse(&entry.data).map_err(|error| bad(error.to_string()))?;
+        if header.base_offset != base_offset {
+            return Err(GroupFault::OffsetGap { index: entry.index, found: header.base_offset, expected: base_offset });
+        }
+        logged.records = header.records();
+        logged.max_timestamp = header.max_timestamp;
+        logged.producer = header.producer();
+    }
+    Ok(logged)
+}

@@ -1,0 +1,11 @@
+//! Consensus of one group: the only part that imports `raft`. Sans-io: steps in, effects out; no Kafka, no network, no clock.
+
+mod group;
+mod logger;
+mod message;
+mod storage;
+
+pub use group::{
+    Drained, Group, GroupConfig, GroupFault, GroupRole, MembershipChange, ProposeError, SyncTicket,
+};
+pub use message::{Lane, MessageError, Outgoing, RaftMessage};

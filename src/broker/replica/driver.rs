@@ -1,0 +1,200 @@
+//! The engine's thread: waits for events, runs rounds, keeps the ticks. Holds no rule of replication.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chronik_core::ids::{BrokerId, GroupId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::append::{AppendError, AppendRequest, Appended};
+use super::clock::Clock;
+use super::engine::{Engine, EngineConfig, Shared};
+use super::event::Event;
+use super::outbox::Transport;
+use crate::log::{Log, RecoveredGroup};
+
+/// Bytes of clients' batches that may wait for the engine; beyond it clients are told to try again.
+const APPEND_BYTES_WAITING: usize = 64 << 20;
+/// Bytes of peers' frames that may wait for the engine; beyond it frames are dropped.
+const FRAME_BYTES_WAITING: usize = 64 << 20;
+/// Events taken in before a round ends, at most.
+const EVENTS_PER_ROUND: usize = 1_024;
+
+/// An event and the room it takes in the queue.
+struct Queued {
+    event: Event,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// How others reach the engine.
+#[derive(Clone)]
+pub struct EngineHandle {
+    events: Sender<Queued>,
+    append_room: Arc<Semaphore>,
+    frame_room: Arc<Semaphore>,
+}
+
+impl EngineHandle {
+    /// Submits a batch at once, in the order of calls; the answer comes when its acks rule holds or cannot.
+    pub fn append(
+        &self,
+        group: GroupId,
+        request: AppendRequest,
+    ) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        let (reply, answer) = oneshot::channel();
+        let size = permits(request.batch.size());
+        match Arc::clone(&self.append_room).try_acquire_many_owned(size) {
+            Ok(room) => self.queue(Event::Append { group, request, reply }, Some(room)),
+            Err(_) => drop(reply.send(Err(AppendError::Busy))),
+        }
+        answer
+    }
+
+    /// Hands over a small event; these are few by nature.
+    pub fn submit(&self, event: Event) {
+        self.queue(event, None);
+    }
+
+    /// Hands over a peer's frame; false if there is no room and it was dropped, which Raft makes up for.
+    pub fn submit_frame(&self, from: BrokerId, payload: Bytes) -> bool {
+        let room = Arc::clone(&self.frame_room).try_acquire_many_owned(permits(payload.len()));
+        let taken = room.is_ok();
+        if let Ok(room) = room {
+            self.queue(Event::PeerFrame { from, payload }, Some(room));
+        }
+        taken
+    }
+
+    /// Moves every leadership away that can move; done when none is left.
+    pub async fn drain(&self) {
+        let (reply, done) = oneshot::channel();
+        self.submit(Event::Drain { reply });
+        // An engine that has stopped leads nothing.
+        let _ = done.await;
+    }
+
+    fn queue(&self, event: Event, room: Option<OwnedSemaphorePermit>) {
+        // Fails only when the engine has stopped; then every reply in the event is dropped, which its receiver sees.
+        let _ = self.events.send(Queued { event, _room: room });
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.min(FRAME_BYTES_WAITING)).unwrap_or(u32::MAX)
+}
+
+/// The receiving end of an [`EngineHandle`], until the engine starts on it.
+pub struct EngineQueue {
+    events: Sender<Queued>,
+    queue: Receiver<Queued>,
+}
+
+/// A way to the engine and its other end: peers and handlers are given the one before the engine runs on the other.
+pub fn channel() -> (EngineHandle, EngineQueue) {
+    let (events, queue) = std::sync::mpsc::channel();
+    let handle = EngineHandle {
+        events: events.clone(),
+        append_room: Arc::new(Semaphore::new(APPEND_BYTES_WAITING)),
+        frame_room: Arc::new(Semaphore::new(FRAME_BYTES_WAITING)),
+    };
+    (handle, EngineQueue { events, queue })
+}
+
+/// What the engine runs on.
+pub struct Machine<T> {
+    /// Its rules and identity.
+    pub config: EngineConfig,
+    /// What it shares with the rest of the broker.
+    pub shared: Shared,
+    /// The log.
+    pub log: Arc<Log>,
+    /// What the log held at the start.
+    pub recovered: Vec<RecoveredGroup>,
+    /// The way to other brokers.
+    pub transport: T,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The length of a tick.
+    pub tick: Duration,
+}
+
+/// A running engine.
+pub struct Running {
+    events: Sender<Queued>,
+    thread: JoinHandle<()>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Ends the thread and waits for it.
+    pub fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        // Any event wakes it.
+        let _ = self.events.send(Queued { event: Event::Undrain, _room: None });
+        if self.thread.join().is_err() {
+            tracing::error!("the engine's thread had panicked");
+        }
+    }
+}
+
+impl EngineQueue {
+    /// Starts the engine on its own thread, so that elections go on whatever the rest of the broker does.
+    pub fn start<T: Transport>(self, machine: Machine<T>) -> std::io::Result<Running> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stopping);
+        let events = self.events.clone();
+        let Machine { config, shared, log, recovered, transport, clock, tick } = machine;
+        let thread = Thread { queue: self.queue, written: self.events, log: Arc::clone(&log), clock, tick };
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let engine = Engine::new(config, shared, log, recovered, transport, thread.clock.now());
+            thread.run(engine, &flag);
+        })?;
+        Ok(Running { events, thread, stopping })
+    }
+}
+
+struct Thread {
+    queue: Receiver<Queued>,
+    written: Sender<Queued>,
+    log: Arc<Log>,
+    clock: Arc<dyn Clock>,
+    tick: Duration,
+}
+
+impl Thread {
+    fn run<T: Transport>(&self, mut engine: Engine<T>, stopping: &AtomicBool) {
+        let mut next_tick = Instant::now() + self.tick;
+        while !stopping.load(Ordering::Acquire) {
+            match self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+                Ok(first) => self.take_in(&mut engine, first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if Instant::now() >= next_tick {
+                engine.tick(self.clock.now());
+                // After a stall the lost ticks are not made up for: elections would start for nothing.
+                next_tick = Instant::now() + self.tick;
+            }
+            if let Some(ops) = engine.finish_round() {
+                let written = self.written.clone();
+                self.log.submit(
+                    ops,
+                    Box::new(move |result| {
+                        let _ = written.send(Queued { event: Event::Written(result), _room: None });
+                    }),
+                );
+            }
+        }
+    }
+
+    fn take_in<T: Transport>(&self, engine: &mut Engine<T>, first: Queued) {
+        engine.handle(first.event, self.clock.now());
+        for queued in self.queue.try_iter().take(EVENTS_PER_ROUND) {
+            engine.handle(queued.event, self.clock.now());
+        }
+    }
+}

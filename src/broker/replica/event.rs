@@ -1,0 +1,66 @@
+//! What happens to the engine. No behaviour.
+
+use bytes::Bytes;
+use chronik_core::ids::{BrokerId, GroupId, Incarnation, ReplicaId};
+use chronik_core::metadata::Command;
+use tokio::sync::oneshot;
+
+use super::append::{AppendReply, AppendRequest};
+use super::liveness::Loss;
+use super::metadata::CommandReply;
+use crate::log::WriteError;
+
+/// One thing that happened.
+pub enum Event {
+    /// A client's batch for a partition.
+    Append {
+        /// The partition's group.
+        group: GroupId,
+        /// The batch and its conditions.
+        request: AppendRequest,
+        /// Where the answer goes.
+        reply: AppendReply,
+    },
+    /// A command for the metadata group, if this broker leads it.
+    Propose {
+        /// The command.
+        command: Command,
+        /// Where the answer goes.
+        reply: CommandReply,
+    },
+    /// A peer is heard, in this incarnation.
+    PeerUp {
+        /// The broker.
+        broker: BrokerId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// A peer is lost.
+    PeerDown {
+        /// The broker.
+        broker: BrokerId,
+        /// How.
+        loss: Loss,
+    },
+    /// A frame from a peer.
+    PeerFrame {
+        /// The sender.
+        from: BrokerId,
+        /// The frame.
+        payload: Bytes,
+    },
+    /// The write handed out last is on disk, or is not.
+    Written(Result<(), WriteError>),
+    /// The metadata group may start on this disk, with these first voters.
+    StartMetadata {
+        /// The voters the cluster was born with.
+        voters: Vec<ReplicaId>,
+    },
+    /// Move every leadership away; answered when none is left that could move.
+    Drain {
+        /// Where the answer goes.
+        reply: oneshot::Sender<()>,
+    },
+    /// Take part in elections again.
+    Undrain,
+}

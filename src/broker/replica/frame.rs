@@ -1,0 +1,210 @@
+//! What brokers say to each other, as bytes: Raft messages of many groups in one frame, high watermarks, views. Pure.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use chronik_core::ids::{GroupId, LogIndex, Term};
+use chronik_core::view::{PartitionView, ViewVersion};
+
+use crate::quorum::{MessageError, RaftMessage};
+
+/// A leader's high watermark, for its followers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaderHighWatermark {
+    /// The group.
+    pub group: GroupId,
+    /// The leader's term.
+    pub term: Term,
+    /// The high watermark as a log index.
+    pub index: LogIndex,
+}
+
+/// One frame between two brokers.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// Raft messages, in order.
+    Raft(Vec<(GroupId, RaftMessage)>),
+    /// High watermarks that moved.
+    HighWatermarks(Vec<LeaderHighWatermark>),
+    /// Views of partitions that the sender leads and that changed.
+    Views(Vec<PartitionView>),
+    /// The sender's pulse: metadata it has applied, and the versions of all views it stands by.
+    Pulse {
+        /// Metadata log index the sender has applied.
+        metadata_index: LogIndex,
+        /// Views that still hold, by group.
+        confirmed: Vec<(GroupId, ViewVersion)>,
+    },
+    /// The sender lacks these views, which the receiver confirmed.
+    WantViews(Vec<GroupId>),
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The first byte names no known frame.
+    #[error("peer frame of unknown kind {0}")]
+    Kind(u8),
+    /// The frame ends inside an item.
+    #[error("peer frame is cut")]
+    Cut,
+    /// A Raft message in it is broken.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The views in it are broken.
+    #[error("views cannot be decoded: {0}")]
+    Views(#[from] serde_json::Error),
+}
+
+const RAFT: u8 = 1;
+const HIGH_WATERMARKS: u8 = 2;
+const VIEWS: u8 = 3;
+const PULSE: u8 = 4;
+const WANT_VIEWS: u8 = 5;
+
+const TRIPLE_BYTES: usize = 24;
+
+/// Collects Raft messages for one peer and lane until they are sent as one frame.
+#[derive(Default)]
+pub struct RaftFrame {
+    bytes: BytesMut,
+}
+
+impl RaftFrame {
+    /// Adds a message.
+    pub fn push(&mut self, group: GroupId, message: &RaftMessage) {
+        if self.bytes.is_empty() {
+            self.bytes.put_u8(RAFT);
+        }
+        message.encode_into(group, &mut self.bytes);
+    }
+
+    /// Bytes collected so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The frame; the collector is empty afterwards.
+    pub fn take(&mut self) -> Bytes {
+        self.bytes.split().freeze()
+    }
+}
+
+impl Frame {
+    /// The frame as bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        match self {
+            Frame::Raft(messages) => {
+                let mut frame = RaftFrame::default();
+                messages.iter().for_each(|(group, message)| frame.push(*group, message));
+                return frame.take();
+            }
+            Frame::HighWatermarks(items) => {
+                bytes.reserve(1 + items.len() * TRIPLE_BYTES);
+                bytes.put_u8(HIGH_WATERMARKS);
+                items.iter().for_each(|item| put_triple(&mut bytes, item.group, item.term, item.index));
+            }
+            Frame::Views(views) => {
+                bytes.put_u8(VIEWS);
+                serde_json::to_writer((&mut bytes).writer(), views).expect("views always serialise");
+            }
+            Frame::Pulse { metadata_index, confirmed } => {
+                bytes.reserve(9 + confirmed.len() * TRIPLE_BYTES);
+                bytes.put_u8(PULSE);
+                bytes.put_u64_le(*metadata_index);
+                confirmed.iter().for_each(|(group, at)| put_triple(&mut bytes, *group, at.term, at.version));
+            }
+            Frame::WantViews(groups) => {
+                bytes.put_u8(WANT_VIEWS);
+                groups.iter().for_each(|group| put_triple(&mut bytes, *group, 0, 0));
+            }
+        }
+        bytes.freeze()
+    }
+
+    /// Reads a frame; it shares its memory with the bytes.
+    pub fn decode(mut bytes: Bytes) -> Result<Frame, FrameError> {
+        if bytes.is_empty() {
+            return Err(FrameError::Cut);
+        }
+        match bytes.get_u8() {
+            RAFT => {
+                let mut messages = Vec::new();
+                while bytes.has_remaining() {
+                    messages.push(RaftMessage::decode_from(&mut bytes)?);
+                }
+                Ok(Frame::Raft(messages))
+            }
+            HIGH_WATERMARKS => Ok(Frame::HighWatermarks(
+                triples(bytes)?
+                    .map(|(group, term, index)| LeaderHighWatermark { group, term, index })
+                    .collect(),
+            )),
+            VIEWS => Ok(Frame::Views(serde_json::from_slice(&bytes)?)),
+            PULSE => {
+                let metadata_index = bytes.try_get_u64_le().map_err(|_| FrameError::Cut)?;
+                let confirmed = triples(bytes)?
+                    .map(|(group, term, version)| (group, ViewVersion { term, version }))
+                    .collect();
+                Ok(Frame::Pulse { metadata_index, confirmed })
+            }
+            WANT_VIEWS => Ok(Frame::WantViews(triples(bytes)?.map(|(group, _, _)| group).collect())),
+            kind => Err(FrameError::Kind(kind)),
+        }
+    }
+}
+
+fn put_triple(bytes: &mut BytesMut, group: GroupId, second: u64, third: u64) {
+    bytes.put_u64_le(group.0);
+    bytes.put_u64_le(second);
+    bytes.put_u64_le(third);
+}
+
+fn triples(mut bytes: Bytes) -> Result<impl Iterator<Item = (GroupId, u64, u64)>, FrameError> {
+    if bytes.len() % TRIPLE_BYTES != 0 {
+        return Err(FrameError::Cut);
+    }
+    Ok(std::iter::from_fn(move || {
+        bytes.has_remaining().then(|| (GroupId(bytes.get_u64_le()), bytes.get_u64_le(), bytes.get_u64_le()))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_pulse_survives_the_wire() {
+        let frame = Frame::Pulse {
+            metadata_index: 7,
+            confirmed: vec![(GroupId(2), ViewVersion { term: 3, version: 4 })],
+        };
+        let Frame::Pulse { metadata_index, confirmed } = Frame::decode(frame.encode()).unwrap() else {
+            panic!("another kind");
+        };
+        assert_eq!(metadata_index, 7);
+        assert_eq!(confirmed, [(GroupId(2), ViewVersion { term: 3, version: 4 })]);
+    }
+
+    #[test]
+    fn high_watermarks_survive_the_wire_and_a_cut_is_refused() {
+        let item = LeaderHighWatermark { group: GroupId(9), term: 1, index: 5 };
+        let bytes = Frame::HighWatermarks(vec![item]).encode();
+        assert!(matches!(Frame::decode(bytes.slice(..bytes.len() - 1)), Err(FrameError::Cut)));
+        let Frame::HighWatermarks(items) = Frame::decode(bytes).unwrap() else { panic!("another kind") };
+        assert_eq!(items, [item]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Frame::decode(Bytes::from(bytes));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One group on this broker: its Raft replica, what it serves, and the writes it waits for.
+
+use std::collections::VecDeque;
+
+use chronik_core::ids::{BrokerId, ReplicaId};
+
+use super::metadata::Metadata;
+use super::partition::Partition;
+use crate::log::HardState;
+use crate::quorum::{Group, GroupRole, Outgoing, SyncTicket};
+
+/// What a group serves.
+pub(super) enum Serves {
+    Metadata(Box<Metadata>),
+    Partition(Box<Partition>),
+}
+
+/// A write that was handed out, and what may be sent once it is synced.
+pub(super) struct InFlight {
+    pub(super) batch: u64,
+    pub(super) ticket: SyncTicket,
+    pub(super) after_sync: Vec<Outgoing>,
+}
+
+/// One group on this broker.
+pub(super) struct Hosted {
+    pub(super) group: Group,
+    pub(super) serves: Serves,
+    pub(super) in_flight: VecDeque<InFlight>,
+    /// A commit index not written yet: it rides with the group's next write.
+    pub(super) unsaved: Option<HardState>,
+    /// When this replica may stand for election next, while it knows no leader.
+    pub(super) next_campaign_ms: Option<u64>,
+}
+
+impl Hosted {
+    pub(super) fn new(group: Group, serves: Serves) -> Self {
+        Self { group, serves, in_flight: VecDeque::new(), unsaved: None, next_campaign_ms: None }
+    }
+
+    /// The broker that holds a replica of this group. Metadata replicas have their broker's number.
+    pub(super) fn broker_of(&self, replica: ReplicaId) -> Option<BrokerId> {
+        match &self.serves {
+            Serves::Metadata(_) => u32::try_from(replica.0).ok().map(BrokerId),
+            Serves::Partition(partition) => partition.broker_of(replica),
+        }
+    }
+
+    /// This group's replica on a broker.
+    pub(super) fn replica_on(&self, broker: BrokerId) -> Option<ReplicaId> {
+        match &self.serves {
+            Serves::Metadata(_) => Some(ReplicaId(u64::from(broker.0))),
+            Serves::Partition(partition) => partition.replica_on(broker),
+        }
+    }
+
+    /// Brokers with a vote, in order of preference as leader.
+    pub(super) fn voters(&self) -> Vec<BrokerId> {
+        let voters = self.group.voters();
+        match &self.serves {
+            Serves::Metadata(_) => voters.iter().filter_map(|replica| self.broker_of(*replica)).collect(),
+            Serves::Partition(partition) => partition
+                .assignment
+                .members
+                .iter()
+                .filter(|member| voters.contains(&member.replica))
+                .map(|member| member.broker)
+                .collect(),
+        }
+    }
+
+    pub(super) fn follows(&self, broker: BrokerId) -> bool {
+        let GroupRole { leads, leader, .. } = self.group.role();
+        !leads && leader.is_some_and(|leader| self.broker_of(leader) == Some(broker))
+    }
+
+    pub(super) fn partition(&self) -> Option<&Partition> {
+        match &self.serves {
+            Serves::Partition(partition) => Some(partition),
+            Serves::Metadata(_) => None,
+        }
+    }
+
+    /// Takes every write up to `batch` off the list.
+    pub(super) fn written(&mut self, batch: u64) -> Vec<InFlight> {
+        let done = self.in_flight.iter().take_while(|write| write.batch <= batch).count();
+        self.in_flight.drain(..done).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! Which brokers this one hears, in which incarnation, and how it lost the others. Written by the engine alone.
+
+use std::collections::BTreeMap;
+
+use chronik_core::ids::{BrokerId, Incarnation, LogIndex};
+use parking_lot::RwLock;
+
+/// How a broker was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// Nothing listens at its address, or it said that it stops: its process is gone.
+    Dead,
+    /// It no longer answers; it may live behind a cut.
+    Silent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    incarnation: Option<Incarnation>,
+    loss: Option<Loss>,
+    metadata_index: LogIndex,
+}
+
+/// The brokers as this one hears them.
+pub struct Liveness {
+    own: BrokerId,
+    peers: RwLock<BTreeMap<BrokerId, Peer>>,
+}
+
+impl Liveness {
+    /// Nobody is heard yet.
+    pub fn new(own: BrokerId) -> Self {
+        Self { own, peers: RwLock::default() }
+    }
+
+    /// Whether a broker is heard; this one always is.
+    pub fn is_up(&self, broker: BrokerId) -> bool {
+        broker == self.own || self.peers.read().get(&broker).is_some_and(|peer| peer.incarnation.is_some())
+    }
+
+    /// Whether a broker's process is known to be gone.
+    pub fn is_dead(&self, broker: BrokerId) -> bool {
+        broker != self.own && self.peers.read().get(&broker).is_some_and(|peer| peer.loss == Some(Loss::Dead))
+    }
+
+    /// The incarnation a broker is heard in.
+    pub fn incarnation(&self, broker: BrokerId) -> Option<Incarnation> {
+        self.peers.read().get(&broker).and_then(|peer| peer.incarnation)
+    }
+
+    /// One of the brokers heard now, another for each `turn`.
+    pub fn any_up(&self, turn: usize) -> Option<BrokerId> {
+        let peers = self.peers.read();
+        let up: Vec<BrokerId> =
+            peers.iter().filter(|(_, peer)| peer.incarnation.is_some()).map(|(id, _)| *id).collect();
+        up.get(turn % up.len().max(1)).copied()
+    }
+
+    /// Metadata log index that every broker heard now has applied, this one excepted.
+    pub fn metadata_applied_by_all(&self) -> LogIndex {
+        let peers = self.peers.read();
+        let heard = peers.values().filter(|peer| peer.incarnation.is_some());
+        heard.map(|peer| peer.metadata_index).min().unwrap_or(LogIndex::MAX)
+    }
+
+    /// Notes that a broker is heard.
+    pub fn up(&self, broker: BrokerId, incarnation: Incarnation) {
+        self.peers
+            .write()
+            .insert(broker, Peer { incarnation: Some(incarnation), loss: None, metadata_index: 0 });
+    }
+
+    /// Notes that a broker is lost.
+    pub fn down(&self, broker: BrokerId, loss: Loss) {
+        let lost = Peer { incarnation: None, loss: Some(loss), metadata_index: 0 };
+        self.peers.write().insert(broker, lost);
+    }
+
+    /// Notes how much metadata a broker has applied.
+    pub fn metadata_applied(&self, broker: BrokerId, index: LogIndex) {
+        if let Some(peer) = self.peers.write().get_mut(&broker) {
+            peer.metadata_index = peer.metadata_index.max(index);
+        }
+    }
+}

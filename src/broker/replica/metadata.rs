@@ -1,0 +1,98 @@
+//! The metadata group's replica: applies committed commands, answers their proposers. Decides nothing about commands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chronik_core::ids::{LogIndex, Term};
+use chronik_core::metadata::{Applied, ClusterState, Command, DecodeError};
+use tokio::sync::{oneshot, watch};
+
+use crate::log::{EntryKind, LogEntry};
+use crate::quorum::{Group, GroupRole, ProposeError};
+
+/// Why a command was not applied, as far as its proposer can know.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// This broker does not lead the metadata group.
+    #[error("this broker does not lead the metadata group")]
+    NotLeader,
+    /// It was appended, and leadership was lost before it was known to be committed.
+    #[error("the command's fate is unknown: leadership of the metadata group was lost")]
+    Unknown,
+}
+
+/// How a proposer hears of its command: where it was applied and with what result.
+pub type CommandReply = oneshot::Sender<Result<(LogIndex, Applied), CommandError>>;
+
+/// The cluster's state on this broker.
+pub(super) struct Metadata {
+    state: ClusterState,
+    published: watch::Sender<Arc<ClusterState>>,
+    role: GroupRole,
+    pending: BTreeMap<LogIndex, (Term, CommandReply)>,
+}
+
+impl Metadata {
+    pub(super) fn new(published: watch::Sender<Arc<ClusterState>>) -> Self {
+        let state = ClusterState::clone(&published.borrow());
+        Self {
+            state,
+            published,
+            role: GroupRole { term: 0, leads: false, leader: None },
+            pending: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    pub(super) fn role(&self) -> GroupRole {
+        self.role
+    }
+
+    /// Follows what raft decided: commands of a lost leadership have an unknown fate.
+    pub(super) fn follow_role(&mut self, group: &Group) {
+        let role = group.role();
+        if role.leads != self.role.leads || role.term != self.role.term {
+            for (_, (_, reply)) in std::mem::take(&mut self.pending) {
+                let _ = reply.send(Err(CommandError::Unknown));
+            }
+            if role.leads {
+                tracing::info!(epoch = role.term, "lead metadata group");
+            }
+        }
+        self.role = role;
+    }
+
+    /// Proposes a command; the answer comes once it is applied here.
+    pub(super) fn propose(&mut self, group: &mut Group, command: &Command, reply: CommandReply) {
+        match group.propose(EntryKind::Command, command.encode(), 0) {
+            Ok(index) => {
+                self.pending.insert(index, (group.role().term, reply));
+            }
+            Err(ProposeError::NotLeader | ProposeError::Busy) => drop(reply.send(Err(CommandError::NotLeader))),
+        }
+    }
+
+    /// Applies committed entries in order; true if the state changed.
+    pub(super) fn apply(&mut self, committed: &[LogEntry]) -> Result<bool, DecodeError> {
+        let mut changed = false;
+        for entry in committed {
+            if entry.kind != EntryKind::Command {
+                continue;
+            }
+            let command = Command::decode(&entry.payload)?;
+            let applied = self.state.apply(entry.index, &command);
+            changed = true;
+            if let Some((term, reply)) = self.pending.remove(&entry.index) {
+                let result = if term == entry.term { Ok((entry.index, applied)) } else { Err(CommandError::Unknown) };
+                let _ = reply.send(result);
+            }
+        }
+        if changed {
+            self.published.send_replace(Arc::new(self.state.clone()));
+        }
+        Ok(changed)
+    }
+}

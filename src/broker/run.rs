@@ -1,0 +1,325 @@
+//! `chronik-broker run`: opens the disk, starts the parts and wires them, waits for a signal, stops them in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener};
+use chronik_core::replication::isr::IsrConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, AdminServer};
+use crate::admin_backend::AdminOf;
+use crate::birth::Birth;
+use crate::handlers::Handlers;
+use crate::handlers::backend::CreationDefaults;
+use crate::local::LocalBroker;
+use crate::log::{self, DataFolder, InitialVoter, Log, Options, RecoveredGroup};
+use crate::metrics::Metrics;
+use crate::peer::{self, PeerConfig, PeerHandle};
+use crate::peers::{self, PeerTransport, Word};
+use crate::replica::{
+    Clock, EngineConfig, EngineHandle, Event, IsrChanges, Liveness, Machine, Partitions, ProposeError, Proposer, Reports, Running,
+    Shared, SystemClock, Views, channel,
+};
+use crate::server::{self, ListenerSpec, Plaintext, Server, ServerSettings};
+use crate::settings::Settings;
+
+/// The feature levels this build can work at.
+const FEATURES: FeatureRange = FeatureRange { min: 1, max: 1 };
+/// How long one try to register lasts.
+const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the broker until a signal or a fault ends it.
+pub async fn run(settings: Settings) -> Result<()> {
+    let disk = log::open_disk(&settings.data_dir);
+    let folder = DataFolder::open(&*disk, &settings.data_dir, None, None).context("open data folder")?;
+    let metrics = Arc::new(Metrics::new(settings.metrics_per_partition).context("set up metrics")?);
+    let options = Options {
+        segment_bytes: settings.journal_segment_bytes,
+        observer: Some(Arc::new(SyncObserver(Arc::clone(&metrics)))),
+        ..Options::default()
+    };
+    let (log, recovered) =
+        Log::open(disk, &settings.data_dir, folder.identity.clone(), options).context("open log")?;
+    tracing::info!(
+        cluster = %folder.identity.cluster, broker = %folder.identity.broker, disk = %folder.identity.disk,
+        start = folder.incarnation.start, replicas = recovered.len(), "start broker"
+    );
+    let parts = Parts::start(settings, folder, log, recovered, metrics).await?;
+    parts.until_the_end().await
+}
+
+struct SyncObserver(Arc<Metrics>);
+
+impl log::LogObserver for SyncObserver {
+    fn synced(&self, took: Duration, bytes: usize, _submissions: usize) {
+        self.0.broker.synced(took, bytes);
+    }
+}
+
+/// The running broker.
+struct Parts {
+    settings: Settings,
+    folder: DataFolder,
+    shared: Shared,
+    engine: EngineHandle,
+    running: Running,
+    peers: PeerHandle,
+    proposer: Proposer,
+    handlers: Arc<Handlers>,
+    kafka: Server,
+    admin: AdminServer,
+    words: mpsc::UnboundedReceiver<Word>,
+}
+
+impl Parts {
+    async fn start(
+        settings: Settings,
+        folder: DataFolder,
+        log: Log,
+        recovered: Vec<RecoveredGroup>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Parts> {
+        let own = folder.identity.broker;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let shared = Shared {
+            cluster: watch::Sender::new(Arc::new(ClusterState::new(folder.identity.cluster.clone()))),
+            partitions: Arc::new(Partitions::default()),
+            views: Arc::new(Views::default()),
+            liveness: Arc::new(Liveness::new(own)),
+            metadata_leader: watch::Sender::new(None),
+            log_stopped: Arc::new(AtomicBool::new(false)),
+            isr_changes: Arc::new(IsrChanges::default()),
+            formed: watch::Sender::new(None),
+        };
+        // Every port is bound before anything is promised to anyone.
+        let listeners = bind_kafka(&settings).await?;
+        let admin_socket = bind(&settings.admin_bind.to_string(), "admin").await?;
+        let (engine, queue) = channel();
+        let (say, words) = mpsc::unbounded_channel();
+        let peers = peer::start(peer_config(&settings, &folder, &shared), peers::inbox(engine.clone(), say))?;
+        peers.set_peers(peers::address_book(folder.founders(), &shared.cluster.borrow()));
+        let proposer = Proposer::new(own, engine.clone(), shared.clone(), Arc::new(PeerTransport(peers.clone())));
+        let running = queue
+            .start(Machine {
+                config: engine_config(&settings, &folder),
+                shared: shared.clone(),
+                log: Arc::new(log),
+                recovered,
+                transport: PeerTransport(peers.clone()),
+                clock: Arc::clone(&clock),
+                tick: Duration::from_millis(settings.raft.tick_ms),
+            })
+            .context("start engine")?;
+        let reports = Reports::new(
+            own,
+            folder.identity.cluster.clone(),
+            shared.clone(),
+            settings.topic_defaults(),
+            Arc::clone(&clock),
+        );
+        let local = Arc::new(LocalBroker {
+            id: own,
+            shared: shared.clone(),
+            engine: engine.clone(),
+            proposer: proposer.clone(),
+            reports: reports.clone(),
+            topics: settings.topic_defaults(),
+            creation: CreationDefaults {
+                partitions: settings.default_partitions,
+                replication_factor: settings.default_replication_factor,
+            },
+            values: Arc::new(settings.broker_values(own)),
+            clock,
+        });
+        let handlers = Handlers::new(Arc::clone(&local) as _);
+        let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
+        let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, shared.clone()))?;
+        Ok(Parts { settings, folder, shared, engine, running, peers, proposer, handlers, kafka, admin, words })
+    }
+
+    async fn until_the_end(mut self) -> Result<()> {
+        let book = tokio::spawn(keep_address_book(self.folder.founders().to_vec(), self.shared.clone(), self.peers.clone()));
+        let registration = tokio::spawn(register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers)));
+        let ended = tokio::select! {
+            signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stop broker")),
+            fault = self.attend() => Err(fault),
+            fault = failed(registration) => Err(fault),
+        };
+        book.abort();
+        if ended.is_ok() {
+            self.leave().await;
+        }
+        self.kafka.stop().await;
+        self.admin.stop().await;
+        self.peers.shutdown().await;
+        // Joining a thread blocks, and the engine may be waiting for its last sync.
+        tokio::task::spawn_blocking(move || self.running.stop()).await.context("stop engine")?;
+        ended
+    }
+
+    /// Moves leaderships away before the others have to notice that this broker is gone.
+    async fn leave(&self) {
+        let grace = self.settings.shutdown_grace;
+        if tokio::time::timeout(grace, self.engine.drain()).await.is_err() {
+            tracing::warn!(grace_s = grace.as_secs(), "leaderships did not all move away in time");
+        }
+    }
+
+    /// Handles what peers say; returns only when this broker may not go on.
+    async fn attend(&mut self) -> anyhow::Error {
+        let own = self.folder.identity.broker;
+        let founders = match &self.folder.birth {
+            log::Birth::InitialVoters(voters) => Some(voters.iter().map(|voter| voter.broker).collect::<BTreeSet<_>>()),
+            log::Birth::Join(_) => None,
+        };
+        let mut birth = Birth::new(own, self.folder.identity.disk, founders);
+        self.found(birth.alone());
+        while let Some(word) = self.words.recv().await {
+            match word {
+                Word::Hello(from, hello) if self.shared.formed.borrow().is_none() => match birth.hear(from, &hello) {
+                    Ok(voters) => self.found(voters),
+                    Err(error) => return error.into(),
+                },
+                Word::Hello(..) => {}
+                Word::Outcast(reason) => return anyhow!(reason),
+                Word::Request(payload, reply) => {
+                    let proposer = self.proposer.clone();
+                    tokio::spawn(async move { reply.send(proposer.serve(&payload).await) });
+                }
+            }
+        }
+        anyhow!("the peer transport ended")
+    }
+
+    fn found(&self, voters: Option<Vec<chronik_core::ids::ReplicaId>>) {
+        if let Some(voters) = voters {
+            self.engine.submit(Event::StartMetadata { voters });
+        }
+    }
+
+    fn registration(&self) -> Broker {
+        let listener = |settings: &crate::settings::ListenerSettings| Listener {
+            name: settings.name.clone(),
+            host: settings.advertised.host.clone(),
+            port: settings.advertised.port,
+        };
+        Broker {
+            id: self.folder.identity.broker,
+            disk: self.folder.identity.disk,
+            rack: self.settings.rack.clone(),
+            listeners: self.settings.listeners.iter().map(listener).collect(),
+            peer_address: self.settings.peer_advertised.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: FEATURES,
+            incarnation_start: self.folder.incarnation.start,
+        }
+    }
+}
+
+/// Registers this broker; returns once that is applied, or fails when the cluster refuses it.
+async fn register(proposer: Proposer, broker: Broker, handlers: Arc<Handlers>) -> Result<()> {
+    loop {
+        match proposer.propose(Command::RegisterBroker(broker.clone()), REGISTER_PATIENCE).await {
+            Ok(Applied::Refused(refusal)) | Err(ProposeError::Refused(refusal)) => {
+                bail!("the cluster refuses this broker: {refusal}");
+            }
+            Ok(_) => {
+                tracing::info!("registered");
+                if let Err(error) = handlers.prepare().await {
+                    tracing::warn!(%error, "reserve producer ids");
+                }
+                return Ok(());
+            }
+            Err(error) => tracing::info!(%error, "register again"),
+        }
+    }
+}
+
+/// Waits for a task that may fail and otherwise never matters again.
+async fn failed(task: JoinHandle<Result<()>>) -> anyhow::Error {
+    match task.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error,
+        Err(panic) => panic.into(),
+    }
+}
+
+async fn keep_address_book(founders: Vec<InitialVoter>, shared: Shared, peers: PeerHandle) {
+    let mut cluster = shared.cluster.subscribe();
+    while cluster.changed().await.is_ok() {
+        let book = peers::address_book(&founders, &cluster.borrow_and_update());
+        peers.set_peers(book);
+    }
+}
+
+async fn stop_signal() -> Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+async fn bind(address: &str, what: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listen on {address} for {what}"))
+}
+
+async fn bind_kafka(settings: &Settings) -> Result<Vec<ListenerSpec>> {
+    let mut listeners = Vec::new();
+    for listener in &settings.listeners {
+        let what = format!("Kafka clients ({})", listener.name);
+        let socket = bind(&listener.bind.to_string(), &what).await?;
+        listeners.push(ListenerSpec { name: listener.name.clone(), socket, wrap: Arc::new(Plaintext) });
+    }
+    Ok(listeners)
+}
+
+fn peer_config(settings: &Settings, folder: &DataFolder, shared: &Shared) -> PeerConfig {
+    let identity = &folder.identity;
+    PeerConfig {
+        hello: peers::hello(shared.clone()),
+        silence_timeout: settings.peer_silence,
+        ..PeerConfig::new(
+            identity.cluster.clone(),
+            identity.broker,
+            folder.incarnation,
+            settings.peer_bind.to_string(),
+            settings.peer_advertised.to_string(),
+        )
+    }
+}
+
+fn engine_config(settings: &Settings, folder: &DataFolder) -> EngineConfig {
+    EngineConfig {
+        broker: folder.identity.broker,
+        disk: folder.identity.disk,
+        election_ticks: settings.raft.election_ticks(),
+        heartbeat_ticks: settings.raft.heartbeat_ticks(),
+        isr: IsrConfig {
+            max_lag_ms: settings.isr.max_lag_ms,
+            max_lag_entries: settings.isr.max_lag_entries,
+            check_interval_ms: settings.isr.check_interval_ms,
+            min_isr: settings.min_insync_replicas,
+        },
+        topics: settings.topic_defaults(),
+    }
+}
+
+fn server_settings(settings: &Settings) -> ServerSettings {
+    let clients = &settings.clients;
+    ServerSettings {
+        max_connections: clients.max_connections as usize,
+        max_request_bytes: clients.max_request_bytes as usize,
+        max_in_flight_requests: clients.max_requests_per_connection as usize,
+        idle_timeout: clients.connection_idle,
+        ..ServerSettings::default()
+    }
+}

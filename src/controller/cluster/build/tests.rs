@@ -1,0 +1,68 @@
+//! What a minimal and a full spec become, and what makes a pod outdated.
+
+use serde::Serialize;
+
+use super::*;
+use crate::cluster::dereference::Found;
+use crate::cluster::testing::{cluster, settings};
+use crate::cluster::validate::validate;
+
+fn built(spec: &str) -> Objects {
+    build(&validate(&cluster(spec), &Found::default(), &settings()).unwrap())
+}
+
+fn yaml(object: &impl Serialize) -> String {
+    serde_saphyr::to_string(object).unwrap()
+}
+
+#[test]
+fn a_minimal_spec() {
+    let objects = built("replicas: 3");
+    insta::assert_snapshot!("minimal_stateful_set", yaml(&objects.stateful_set));
+    insta::assert_snapshot!("minimal_config_map", yaml(&objects.config_map));
+    insta::assert_snapshot!("minimal_headless", yaml(&objects.headless));
+    insta::assert_snapshot!("minimal_bootstrap", yaml(&objects.bootstrap));
+    insta::assert_snapshot!("minimal_disruption_budget", yaml(&objects.disruption_budget));
+}
+
+#[test]
+fn a_full_spec() {
+    let objects = built(
+        "replicas: 2\nimage: example.org/chronik:1\nimagePullPolicy: Always\n\
+         storage: {size: 1Gi, storageClassName: fast}\n\
+         resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}\n\
+         spread: {nodes: Required}\nlisteners: {kafkaPort: 19092}\nterminationGracePeriodSeconds: 30\n\
+         config: {isr-max-lag-ms: '5000', log-format: text}",
+    );
+    insta::assert_snapshot!("full_stateful_set", yaml(&objects.stateful_set));
+    insta::assert_snapshot!("full_config_map", yaml(&objects.config_map));
+}
+
+#[test]
+fn a_formed_cluster_takes_empty_disks_by_joining_and_outdates_no_pod() {
+    let mut formed = cluster("replicas: 3");
+    formed.status =
+        Some(chronik_api::broker_cluster::BrokerClusterStatus { initialised: true, ..Default::default() });
+    let objects = build(&validate(&formed, &Found::default(), &settings()).unwrap());
+    let keys: Vec<_> = objects.config_map.data.unwrap().into_keys().collect();
+    assert_eq!(keys, ["broker.toml", "initial-voters", "join"]);
+    assert_eq!(objects.restart_hash, built("replicas: 3").restart_hash);
+}
+
+#[test]
+fn only_what_needs_a_restart_changes_the_hash() {
+    let hash = |spec: &str| built(spec).restart_hash;
+    let base = hash("replicas: 3");
+    for same in ["replicas: 5", "replicas: 3\nspread: {nodes: Required}"] {
+        // Five brokers have other first voters, which no running broker cares about.
+        assert_eq!(hash(same), base, "{same}");
+    }
+    for other in [
+        "replicas: 3\nimage: other:1",
+        "replicas: 3\nconfig: {isr-max-lag-ms: '5000'}",
+        "replicas: 3\nresources: {limits: {memory: 1Gi}}",
+        "replicas: 3\nlisteners: {kafkaPort: 9192}",
+    ] {
+        assert_ne!(hash(other), base, "{other}");
+    }
+}

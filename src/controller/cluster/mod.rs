@@ -1,0 +1,111 @@
+//! Reconciles a BrokerCluster: dereference → validate → build → apply → status. This file is the recipe only.
+//!
+//! It never deletes a pod: which pods run outdated settings is reported, restarting them is not its business yet.
+
+pub mod apply;
+pub mod build;
+pub mod dereference;
+pub mod error;
+pub mod names;
+pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chronik_api::BrokerCluster;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+
+use crate::context::Context;
+use crate::feed::{ClusterKey, FeedSpec};
+use error::Error;
+
+/// Everything is looked at this often without a reason.
+const RESYNC: Duration = Duration::from_secs(30);
+/// A cluster that cannot be built is tried again after this time.
+const RETRY: Duration = Duration::from_secs(3);
+/// Pause while the feed has not found a broker yet, nor given up on finding one.
+const PENDING_RETRY: Duration = Duration::from_millis(500);
+
+/// Makes one BrokerCluster true, and its status say how far that went.
+pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Result<Action, Error> {
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let key = ClusterKey { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
+    let found = dereference::dereference(&context, &cluster, &key).await?;
+    let outcome = advance(&context, &cluster, &key, &found).await;
+    if let Err(error) = &outcome {
+        tracing::warn!(cluster = %key, error = %error, "reconcile a BrokerCluster");
+    }
+    if outcome.is_ok() && !found.settled {
+        // The operator has just started: a status from before is better than a hasty one.
+        return Ok(Action::requeue(PENDING_RETRY));
+    }
+    let seen = status::Seen { found: &found, outcome: outcome.as_ref(), settings: &context.settings };
+    let next = status::build(&as_written(&context, &cluster), &seen, Timestamp::now());
+    report(&context, &cluster, &next).await?;
+    match outcome {
+        Ok(_) => Ok(Action::requeue(RESYNC)),
+        // Told in the status: counted, and tried again without another log line.
+        Err(error) => {
+            context.metrics.error("BrokerCluster", error.category());
+            Ok(Action::requeue(RETRY))
+        }
+    }
+}
+
+/// Validate, build, apply.
+async fn advance(
+    context: &Context,
+    cluster: &BrokerCluster,
+    key: &ClusterKey,
+    found: &dereference::Found,
+) -> Result<Built, Error> {
+    let valid = validate::validate(cluster, found, &context.settings)?;
+    let spec = FeedSpec {
+        brokers: (1..=valid.replicas).map(|broker| (context.admin_address)(key, broker)).collect(),
+        cluster_id: valid.cluster_id.clone(),
+    };
+    context.feeds.ensure(key, spec);
+    let objects = build::build(&valid);
+    let built = Built { restart_hash: objects.restart_hash.clone(), valid };
+    apply::apply(context, &built.valid, found, objects).await?;
+    Ok(built)
+}
+
+/// What status needs to know of a reconcile that went well.
+pub struct Built {
+    pub valid: validate::ValidCluster,
+    pub restart_hash: String,
+}
+
+async fn report(
+    context: &Context,
+    cluster: &BrokerCluster,
+    next: &chronik_api::broker_cluster::BrokerClusterStatus,
+) -> Result<(), Error> {
+    let before = cluster.status.clone().unwrap_or_default();
+    let written = context
+        .status
+        .write(cluster, &before, next)
+        .await
+        .map_err(|source| Error::kubernetes("write the status", source))?;
+    if written {
+        let turned = crate::topic::turned(&before.conditions, &next.conditions);
+        context.events.publish(&cluster.object_ref(&()), turned).await;
+    }
+    Ok(())
+}
+
+/// The cluster with the status this process last wrote, which the store may not show yet.
+fn as_written(context: &Context, cluster: &BrokerCluster) -> BrokerCluster {
+    let written = context.status.last_written(cluster.metadata.uid.as_deref().unwrap_or_default());
+    let status =
+        written.and_then(|status| serde_json::from_value(status).ok()).or_else(|| cluster.status.clone());
+    BrokerCluster { status, ..cluster.clone() }
+}

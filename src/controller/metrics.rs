@@ -1,0 +1,174 @@
+//! The operator's own metrics. One registry, handed around; nothing global.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::error::Category;
+
+/// Every series this process exports.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: IntCounterVec,
+    errors: IntCounterVec,
+    reconcile_seconds: Histogram,
+    status_writes: IntCounterVec,
+    status_wait_seconds: Histogram,
+    events_dropped: IntCounter,
+    feed_connected: IntGaugeVec,
+    feed_connects: IntCounterVec,
+    leader: IntGauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers every series.
+    ///
+    /// # Panics
+    /// When two series share a name: a bug that the first test shows.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let metrics = Self {
+            reconciles: counters("reconciles_total", "Reconciles by kind and outcome.", &["kind", "outcome"]),
+            errors: counters("errors_total", "Errors by kind and category.", &["kind", "category"]),
+            reconcile_seconds: histogram("reconcile_seconds", "Duration of a reconcile."),
+            status_writes: counters("status_writes_total", "Status writes by kind.", &["kind"]),
+            status_wait_seconds: histogram(
+                "status_write_wait_seconds",
+                "Time a status write waited for its turn.",
+            ),
+            events_dropped: IntCounter::with_opts(opts("events_dropped_total", "Events over the cap."))
+                .expect("a valid name"),
+            feed_connected: IntGaugeVec::new(
+                opts("feed_connected", "1 while a broker of the cluster feeds the operator."),
+                &["namespace", "cluster"],
+            )
+            .expect("a valid name"),
+            feed_connects: counters(
+                "feed_connects_total",
+                "Times a broker was chosen as the cluster's feed.",
+                &["namespace", "cluster"],
+            ),
+            leader: IntGauge::with_opts(opts("leader", "1 while this process leads.")).expect("a valid name"),
+            registry,
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+            Box::new(self.reconciles.clone()),
+            Box::new(self.errors.clone()),
+            Box::new(self.reconcile_seconds.clone()),
+            Box::new(self.status_writes.clone()),
+            Box::new(self.status_wait_seconds.clone()),
+            Box::new(self.events_dropped.clone()),
+            Box::new(self.feed_connected.clone()),
+            Box::new(self.feed_connects.clone()),
+            Box::new(self.leader.clone()),
+        ];
+        for collector in all {
+            self.registry.register(collector).expect("series names are unique");
+        }
+    }
+
+    /// A reconcile ended.
+    pub fn reconciled(&self, kind: &str, error: Option<Category>, took: Duration) {
+        let outcome = if error.is_some() { "error" } else { "ok" };
+        self.reconciles.with_label_values(&[kind, outcome]).inc();
+        self.reconcile_seconds.observe(took.as_secs_f64());
+        if let Some(category) = error {
+            self.error(kind, category);
+        }
+    }
+
+    /// Something could not be done: shown in a status, or tried again.
+    pub fn error(&self, kind: &str, category: Category) {
+        self.errors.with_label_values(&[kind, category.reason()]).inc();
+    }
+
+    /// A status was written after waiting for its turn.
+    pub fn status_written(&self, kind: &str, waited: Duration) {
+        self.status_writes.with_label_values(&[kind]).inc();
+        self.status_wait_seconds.observe(waited.as_secs_f64());
+    }
+
+    /// An event was dropped because of the cap.
+    pub fn event_dropped(&self) {
+        self.events_dropped.inc();
+    }
+
+    /// A cluster's feed came or went.
+    pub fn feed(&self, namespace: &str, cluster: &str, connected: bool) {
+        let labels = [namespace, cluster];
+        self.feed_connected.with_label_values(&labels).set(i64::from(connected));
+        if connected {
+            self.feed_connects.with_label_values(&labels).inc();
+        }
+    }
+
+    /// A cluster is gone: so are its series.
+    pub fn forget_cluster(&self, namespace: &str, cluster: &str) {
+        let labels = [namespace, cluster];
+        let _ = self.feed_connected.remove_label_values(&labels);
+        let _ = self.feed_connects.remove_label_values(&labels);
+    }
+
+    /// This process leads, or does not.
+    pub fn leading(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// All series in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::error!(%error, "encode metrics");
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("chronik_operator_{name}"), help)
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(opts(name, help), labels).expect("a valid name")
+}
+
+fn histogram(name: &str, help: &str) -> Histogram {
+    Histogram::with_opts(HistogramOpts::from(opts(name, help))).expect("a valid name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_appear_and_a_gone_cluster_takes_its_own_along() {
+        let metrics = Metrics::new();
+        metrics.reconciled("Topic", Some(Category::InvalidSpec), Duration::from_millis(3));
+        metrics.feed("shop", "demo", true);
+        let text = metrics.text();
+        assert!(
+            text.contains(r#"chronik_operator_errors_total{category="InvalidSpec",kind="Topic"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"chronik_operator_feed_connected{cluster="demo",namespace="shop"} 1"#),
+            "{text}"
+        );
+        metrics.forget_cluster("shop", "demo");
+        assert!(!metrics.text().contains("demo"));
+    }
+}

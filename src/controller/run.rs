@@ -1,0 +1,292 @@
+//! The `run` subcommand: wins the election, then wires stores, feeds and reconcilers together until told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chronik_api::{BrokerCluster, Topic};
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates, watcher};
+use kube::{Api, Client, Resource};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker_client::BrokerClient;
+use crate::cli::Run;
+use crate::cluster::names;
+use crate::context::{AdminAddress, Context, Settings, cluster_of};
+use crate::dirty::Dirty;
+use crate::events::Events;
+use crate::feed::{Change, ClusterKey, Feeds};
+use crate::leader::Election;
+use crate::metrics::Metrics;
+use crate::server::{self, Health};
+use crate::status_writer::StatusWriter;
+use crate::{cluster, topic};
+
+/// Reconciles of one kind under way at once.
+const CONCURRENCY: u16 = 16;
+/// BrokerClusters are reconciled at most this often each: their status follows every partition's ISR.
+const CLUSTER_DEBOUNCE: Duration = Duration::from_millis(300);
+/// How often feeds of deleted clusters are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
+/// How long work under way gets to end.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the operator until SIGTERM or SIGINT, or until the lease is lost.
+pub async fn run(options: Run) -> anyhow::Result<()> {
+    let stop = stop_on_signal()?;
+    let client = Client::try_default().await.context("connect to Kubernetes")?;
+    let metrics = Arc::new(Metrics::new());
+    let ready = Arc::new(AtomicBool::new(false));
+    let health = Health { metrics: metrics.clone(), ready: ready.clone() };
+    let http = tokio::spawn(server::serve(options.http_listener, health, stop.clone()));
+    let identity =
+        options.identity.clone().unwrap_or_else(|| format!("chronik-operator-{}", std::process::id()));
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &options.lease_namespace);
+    let mut election = Election::new(leases, options.lease_name.clone(), identity.clone());
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        failed = http => failed.context("serve HTTP")?,
+        led = async {
+            election.win(|| ready.store(true, Ordering::Relaxed)).await;
+            tracing::info!(identity, "this process leads");
+            ready.store(true, Ordering::Relaxed);
+            metrics.leading(true);
+            lead(&options, client, identity.clone(), metrics.clone(), &mut election, &stop).await
+        } => led,
+    };
+    stop.cancel();
+    metrics.leading(false);
+    outcome
+}
+
+/// Reconciles while the lease is held. Losing it ends the process: another one may act from now on.
+async fn lead(
+    options: &Run,
+    client: Client,
+    identity: String,
+    metrics: Arc<Metrics>,
+    election: &mut Election,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let domain = options.cluster_domain.clone();
+    let address: AdminAddress =
+        Arc::new(move |key, broker| names::address(key, broker, &domain, names::ADMIN_PORT));
+    let work = reconcile_all(options, client, identity, metrics, address, stop.child_token());
+    tokio::pin!(work);
+    tokio::select! {
+        ended = &mut work => ended?,
+        why = election.hold() => anyhow::bail!("lost the lease: {why}"),
+        () = stop.cancelled() => {
+            if tokio::time::timeout(SHUTDOWN_GRACE, &mut work).await.is_err() {
+                tracing::warn!("work was still under way at the end of the grace period");
+            }
+        }
+    }
+    election.release().await;
+    Ok(())
+}
+
+/// Everything but the election; `stop` ends it.
+pub async fn reconcile_all(
+    options: &Run,
+    client: Client,
+    identity: String,
+    metrics: Arc<Metrics>,
+    admin_address: AdminAddress,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let namespace = options.watch_namespace.as_deref();
+    let (clusters, cluster_writer) = reflector::store();
+    let (topics, topic_writer) = reflector::store();
+    let dirty_clusters: Arc<Dirty<ObjectRef<BrokerCluster>>> = Arc::default();
+    let dirty_topics: Arc<Dirty<ObjectRef<Topic>>> = Arc::default();
+    let brokers = BrokerClient::default();
+    let on_change = on_change(topics.clone(), dirty_clusters.clone(), dirty_topics.clone());
+    let context = Arc::new(Context {
+        feeds: Feeds::new(brokers.clone(), metrics.clone(), on_change, stop.clone()),
+        brokers,
+        clusters: clusters.clone(),
+        topics: topics.clone(),
+        dirty_topics: dirty_topics.clone(),
+        status: StatusWriter::new(client.clone(), options.status_writes_per_second, metrics.clone()),
+        events: Events::new(client.clone(), identity, metrics.clone()),
+        metrics,
+        applied: Default::default(),
+        settings: Settings {
+            broker_image: options.broker_image.clone(),
+            cluster_domain: options.cluster_domain.clone(),
+        },
+        admin_address,
+        client: client.clone(),
+    });
+    let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer);
+    let topic_changes = spec_changes(scoped(&client, namespace), topic_writer);
+    let config = || kube::runtime::Config::default().concurrency(CONCURRENCY);
+    let owned =
+        watcher::Config::default().labels(&format!("{}=chronik-operator", chronik_api::labels::MANAGED_BY));
+    let cluster_controller = Controller::for_stream(cluster_changes, clusters.clone())
+        .with_config(config().debounce(CLUSTER_DEBOUNCE))
+        .owns(scoped::<StatefulSet>(&client, namespace), owned)
+        .reconcile_on(dirty_clusters.stream())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(counted("BrokerCluster", cluster::reconcile), retry, context.clone())
+        .for_each(|_| std::future::ready(()));
+    let topic_controller = Controller::for_stream(topic_changes, topics)
+        .with_config(config())
+        .reconcile_on(dirty_topics.stream())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(counted("Topic", topic::reconcile), retry, context.clone())
+        .for_each(|_| std::future::ready(()));
+    let sweep = stop.clone().run_until_cancelled_owned(sweep(context, clusters));
+    let (_, _, _) = tokio::join!(cluster_controller, topic_controller, sweep);
+    Ok(())
+}
+
+/// All of a kind, in one namespace or in every one.
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Fills the store with everything, and passes on what a person or another program changed: a status written by
+/// this process is none of that.
+fn spec_changes<K>(
+    api: Api<K>,
+    writer: reflector::store::Writer<K>,
+) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let changes = predicates::generation
+        .combine(predicates::finalizers)
+        .combine(predicates::labels)
+        .combine(predicates::annotations);
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(changes, Default::default())
+}
+
+/// Which resources a change in the brokers concerns.
+fn on_change(
+    topics: Store<Topic>,
+    dirty_clusters: Arc<Dirty<ObjectRef<BrokerCluster>>>,
+    dirty_topics: Arc<Dirty<ObjectRef<Topic>>>,
+) -> crate::feed::OnChange {
+    Arc::new(move |key: &ClusterKey, change| {
+        let concerns = |topic: &Topic| match &change {
+            Change::Cluster => false,
+            Change::Topic(name) => topic.topic_name() == name && cluster_of(topic) == *key,
+            Change::AllTopics => cluster_of(topic) == *key,
+        };
+        if change == Change::Cluster {
+            dirty_clusters.mark([ObjectRef::new(&key.name).within(&key.namespace)]);
+            return;
+        }
+        let concerned = topics.state().into_iter().filter(|topic| concerns(topic));
+        dirty_topics.mark(concerned.map(|topic| ObjectRef::from_obj(&*topic)));
+    })
+}
+
+/// Ends feeds of clusters that are gone, and lets their topics know.
+async fn sweep(context: Arc<Context>, clusters: Store<BrokerCluster>) {
+    if clusters.wait_until_ready().await.is_err() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        for key in context.feeds.retain(|key| context.cluster(key).is_some()) {
+            tracing::info!(cluster = %key, "the BrokerCluster is gone");
+            let of_it = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
+            context.dirty_topics.mark(of_it.map(|topic| ObjectRef::from_obj(&*topic)));
+        }
+    }
+}
+
+/// A reconcile with its metrics around it.
+fn counted<K, F, E>(
+    kind: &'static str,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Clone,
+) -> impl FnMut(Arc<K>, Arc<Context>) -> std::pin::Pin<Box<dyn Future<Output = Result<Action, E>> + Send>>
+where
+    F: Future<Output = Result<Action, E>> + Send + 'static,
+    E: Categorised + Send + 'static,
+{
+    move |object, context| {
+        let metrics = context.metrics.clone();
+        let work = reconcile(object, context);
+        Box::pin(async move {
+            let start = std::time::Instant::now();
+            let result = work.await;
+            let category = result.as_ref().err().map(Categorised::category);
+            metrics.reconciled(kind, category, start.elapsed());
+            result
+        })
+    }
+}
+
+/// An error that says what kind of trouble it is.
+pub trait Categorised: std::error::Error {
+    /// The kind of trouble.
+    fn category(&self) -> crate::error::Category;
+}
+
+impl Categorised for cluster::error::Error {
+    fn category(&self) -> crate::error::Category {
+        cluster::error::Error::category(self)
+    }
+}
+
+impl Categorised for topic::error::Error {
+    fn category(&self) -> crate::error::Category {
+        topic::error::Error::category(self)
+    }
+}
+
+/// What Kubernetes' API refused is tried again soon; an outdated read is the usual reason.
+fn retry<K: Resource<DynamicType = ()>, E: std::error::Error>(
+    object: Arc<K>,
+    error: &E,
+    _: Arc<Context>,
+) -> Action {
+    tracing::warn!(kind = %K::kind(&()), name = ?object.meta().name, namespace = ?object.meta().namespace, %error, "reconcile");
+    Action::requeue(Duration::from_secs(2))
+}
+
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,42 @@
+//! Step 1: gathers everything a Topic's reconcile looks at, from stores and feeds. No judgement.
+
+use std::sync::Arc;
+
+use chronik_api::{BrokerCluster, Topic};
+
+use crate::context::{Context, cluster_of};
+use crate::feed::Seen;
+
+/// What was found.
+pub struct Found {
+    pub cluster: Option<Arc<BrokerCluster>>,
+    /// Other resources that name the same topic of the same cluster.
+    pub rivals: Vec<Arc<Topic>>,
+    /// The topic as the brokers see it.
+    pub seen: Seen,
+}
+
+/// Gathers it. The topic's own store is filled before any reconcile runs; the clusters' may still be filling.
+pub async fn dereference(context: &Context, topic: &Topic) -> Found {
+    // Its writer lives as long as the process: an error means shutdown, and an empty store is never judged then.
+    if context.clusters.wait_until_ready().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    gather(context, topic)
+}
+
+/// As above, once the stores are known to be filled.
+pub fn gather(context: &Context, topic: &Topic) -> Found {
+    let key = cluster_of(topic);
+    let seen = context
+        .feeds
+        .get(&key)
+        .map_or(Seen::Pending, |feed| feed.with(|state| state.topic(topic.topic_name())));
+    let is_rival = |other: &Topic| {
+        other.metadata.uid != topic.metadata.uid
+            && cluster_of(other) == key
+            && other.topic_name() == topic.topic_name()
+    };
+    let rivals = context.topics.state().into_iter().filter(|other| is_rival(other)).collect();
+    Found { cluster: context.cluster(&key), rivals, seen }
+}
