@@ -2,6 +2,7 @@
 # Builds Kubernetes, Helm, CoreDNS and the box's own small programs; writes the wrappers in target/box/bin.
 . "$(dirname "$0")/lib.sh"
 
+command -v go >/dev/null || die "needs Go 1.25 or newer on the PATH: https://go.dev/dl"
 version_of() { awk -v m="$1" '$1 == m && $2 ~ /^v/ {print $2; exit}' "$SRC/go.mod"; }
 KUBERNETES=$(version_of k8s.io/kubernetes) HELM=$(version_of helm.sh/helm/v3)
 minor=${KUBERNETES#v1.} minor=${minor%%.*}
@@ -18,9 +19,10 @@ flags() {
 
 # One build compiles the shared libraries once. Niced: it uses all cores for minutes.
 build() {
-  mkdir -p "$PROGRAMS.new"
+  mkdir -p "$PROGRAMS.new" "$LOG"
   (cd "$SRC" && GOWORK=off CGO_ENABLED=0 nice -n 10 go build -trimpath -buildvcs=false -ldflags "-s -w $(flags)" \
-    -o "$PROGRAMS.new/" . ./pause helm.sh/helm/v3/cmd/helm github.com/coredns/coredns)
+    -o "$PROGRAMS.new/" . ./pause helm.sh/helm/v3/cmd/helm github.com/coredns/coredns) >"$LOG/build.log" 2>&1 ||
+    { grep -v '^go: downloading' "$LOG/build.log" | tail -30 >&2; die "the build failed: see $LOG/build.log"; }
   mkdir -p "$PROGRAMS"
   # Renamed into place one by one: a running program keeps its old file.
   local f; for f in "$PROGRAMS.new"/*; do mv -f "$f" "$PROGRAMS/"; done

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use chronik_core::ids::{GroupId, TopicId};
 use chronik_core::metadata::{
-    AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal, RefusalCode, TopicRef,
-    TopicReplicas,
+    AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal,
+    RefusalCode, TopicRef, TopicReplicas,
 };
 use chronik_core::view::{ClusterReport, PartitionState, TopicReport};
 use tokio::sync::broadcast;
@@ -68,7 +68,10 @@ impl AdminOf {
             }
         }
         let first = outside.first()?;
-        Some(format!("{} of this broker's replicas are not in their ISR yet, {first} among them", outside.len()))
+        Some(format!(
+            "{} of this broker's replicas are not in their ISR yet, {first} among them",
+            outside.len()
+        ))
     }
 
     /// Fills the partition series from what is led at this moment.
@@ -100,7 +103,10 @@ impl AdminOf {
         }
         partitions.retain_led(|group| cluster.group(group).is_some());
         let changes = &self.shared.isr_changes;
-        partitions.set_isr_changes(changes.shrinks.load(Ordering::Relaxed), changes.expands.load(Ordering::Relaxed));
+        partitions.set_isr_changes(
+            changes.shrinks.load(Ordering::Relaxed),
+            changes.expands.load(Ordering::Relaxed),
+        );
         partitions.set_replicas(hosted, quarantined);
         partitions.set_cluster(offline, unknown);
     }
@@ -177,7 +183,12 @@ impl AdminBackend for AdminOf {
         let current = self.topic(&name).map(|report| report.totals.total as i32);
         if let Some(count) = body.partitions.filter(|count| Some(*count) != current) {
             let replicas = NewPartitions::Placed { alive: self.alive() };
-            self.propose(Command::CreatePartitions(CreatePartitions { topic: topic.clone(), count, replicas })).await?;
+            self.propose(Command::CreatePartitions(CreatePartitions {
+                topic: topic.clone(),
+                count,
+                replicas,
+            }))
+            .await?;
         }
         let changes: BTreeMap<String, Option<String>> = body.configs;
         if !changes.is_empty() || body.partitions.is_none() {

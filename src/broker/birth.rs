@@ -48,7 +48,9 @@ pub enum BirthError {
         own: DiskId,
     },
     /// The disk is the registered one, and its metadata log is gone.
-    #[error("broker {broker} is registered with this disk {own}, but its log no longer holds the cluster's metadata")]
+    #[error(
+        "broker {broker} is registered with this disk {own}, but its log no longer holds the cluster's metadata"
+    )]
     LostMetadata {
         /// This broker.
         broker: BrokerId,
@@ -128,7 +130,10 @@ mod tests {
     fn founders_wait_for_a_majority_of_themselves() {
         let mut birth = founder(&[1, 2, 3]);
         assert_eq!(birth.hear(BrokerId(9), &UNFORMED), Ok(None), "a stranger is no founder");
-        assert_eq!(birth.hear(BrokerId(3), &UNFORMED), Ok(Some(vec![ReplicaId(1), ReplicaId(2), ReplicaId(3)])));
+        assert_eq!(
+            birth.hear(BrokerId(3), &UNFORMED),
+            Ok(Some(vec![ReplicaId(1), ReplicaId(2), ReplicaId(3)]))
+        );
     }
 
     #[test]

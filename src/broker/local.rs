@@ -13,8 +13,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::handlers::backend::{Backend, CreationDefaults, ReadError, ReplicaHandle, TimedOffset};
 use crate::replica::{
-    AppendError, AppendRequest, Appended, Clock, EngineHandle, Leadership, PartitionHandle, ProposeError, Proposer,
-    Reports, Shared,
+    AppendError, AppendRequest, Appended, Clock, EngineHandle, Leadership, PartitionHandle, ProposeError,
+    Proposer, Reports, Shared,
 };
 
 /// The broker behind the handlers.

@@ -44,5 +44,8 @@ fn run(settings: Settings) -> anyhow::Result<()> {
         LogFormat::Text => lines.with_ansi(false).init(),
         LogFormat::Json => lines.json().init(),
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(chronik_broker::run::run(settings))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(chronik_broker::run::run(settings))
 }

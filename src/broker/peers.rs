@@ -78,9 +78,16 @@ impl Transport for PeerTransport {
 }
 
 impl Ask for PeerTransport {
-    fn ask(&self, broker: BrokerId, payload: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn ask(
+        &self,
+        broker: BrokerId,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, String>> {
         let peers = self.0.clone();
-        Box::pin(async move { peers.request(broker, payload, timeout).await.map_err(|error| error.to_string()) })
+        Box::pin(
+            async move { peers.request(broker, payload, timeout).await.map_err(|error| error.to_string()) },
+        )
     }
 }
 
@@ -96,6 +103,7 @@ pub fn hello(shared: Shared) -> Arc<dyn Fn(BrokerId) -> Bytes + Send + Sync> {
 pub fn address_book(founders: &[InitialVoter], cluster: &ClusterState) -> BTreeMap<BrokerId, PeerAddress> {
     let known = |address: &str, disk: Option<DiskId>| PeerAddress { address: address.to_owned(), disk };
     let founders = founders.iter().map(|founder| (founder.broker, known(&founder.address, None)));
-    let registered = cluster.brokers().map(|broker| (broker.id, known(&broker.peer_address, Some(broker.disk))));
+    let registered =
+        cluster.brokers().map(|broker| (broker.id, known(&broker.peer_address, Some(broker.disk))));
     founders.chain(registered).collect()
 }

@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 use crate::peer::{self, PeerConfig, PeerHandle};
 use crate::peers::{self, PeerTransport, Word};
 use crate::replica::{
-    Clock, EngineConfig, EngineHandle, Event, IsrChanges, Liveness, Machine, Partitions, ProposeError, Proposer, Reports, Running,
-    Shared, SystemClock, Views, channel,
+    Clock, EngineConfig, EngineHandle, Event, IsrChanges, Liveness, Machine, Partitions, ProposeError,
+    Proposer, Reports, Running, Shared, SystemClock, Views, channel,
 };
 use crate::server::{self, ListenerSpec, Plaintext, Server, ServerSettings};
 use crate::settings::Settings;
@@ -104,7 +104,8 @@ impl Parts {
         let (say, words) = mpsc::unbounded_channel();
         let peers = peer::start(peer_config(&settings, &folder, &shared), peers::inbox(engine.clone(), say))?;
         peers.set_peers(peers::address_book(folder.founders(), &shared.cluster.borrow()));
-        let proposer = Proposer::new(own, engine.clone(), shared.clone(), Arc::new(PeerTransport(peers.clone())));
+        let proposer =
+            Proposer::new(own, engine.clone(), shared.clone(), Arc::new(PeerTransport(peers.clone())));
         let running = queue
             .start(Machine {
                 config: engine_config(&settings, &folder),
@@ -140,12 +141,29 @@ impl Parts {
         let handlers = Handlers::new(Arc::clone(&local) as _);
         let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
         let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, shared.clone()))?;
-        Ok(Parts { settings, folder, shared, engine, running, peers, proposer, handlers, kafka, admin, words })
+        Ok(Parts {
+            settings,
+            folder,
+            shared,
+            engine,
+            running,
+            peers,
+            proposer,
+            handlers,
+            kafka,
+            admin,
+            words,
+        })
     }
 
     async fn until_the_end(mut self) -> Result<()> {
-        let book = tokio::spawn(keep_address_book(self.folder.founders().to_vec(), self.shared.clone(), self.peers.clone()));
-        let registration = tokio::spawn(register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers)));
+        let book = tokio::spawn(keep_address_book(
+            self.folder.founders().to_vec(),
+            self.shared.clone(),
+            self.peers.clone(),
+        ));
+        let registration =
+            tokio::spawn(register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers)));
         let ended = tokio::select! {
             signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stop broker")),
             fault = self.attend() => Err(fault),
@@ -175,17 +193,21 @@ impl Parts {
     async fn attend(&mut self) -> anyhow::Error {
         let own = self.folder.identity.broker;
         let founders = match &self.folder.birth {
-            log::Birth::InitialVoters(voters) => Some(voters.iter().map(|voter| voter.broker).collect::<BTreeSet<_>>()),
+            log::Birth::InitialVoters(voters) => {
+                Some(voters.iter().map(|voter| voter.broker).collect::<BTreeSet<_>>())
+            }
             log::Birth::Join(_) => None,
         };
         let mut birth = Birth::new(own, self.folder.identity.disk, founders);
         self.found(birth.alone());
         while let Some(word) = self.words.recv().await {
             match word {
-                Word::Hello(from, hello) if self.shared.formed.borrow().is_none() => match birth.hear(from, &hello) {
-                    Ok(voters) => self.found(voters),
-                    Err(error) => return error.into(),
-                },
+                Word::Hello(from, hello) if self.shared.formed.borrow().is_none() => {
+                    match birth.hear(from, &hello) {
+                        Ok(voters) => self.found(voters),
+                        Err(error) => return error.into(),
+                    }
+                }
                 Word::Hello(..) => {}
                 Word::Outcast(reason) => return anyhow!(reason),
                 Word::Request(payload, reply) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chronik_api::{BrokerCluster, Topic};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::controller::Action;
@@ -49,20 +50,33 @@ pub async fn run(options: Run) -> anyhow::Result<()> {
         options.identity.clone().unwrap_or_else(|| format!("chronik-operator-{}", std::process::id()));
     let leases: Api<Lease> = Api::namespaced(client.clone(), &options.lease_namespace);
     let mut election = Election::new(leases, options.lease_name.clone(), identity.clone());
+    let led = async {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = election.win(|| ready.store(true, Ordering::Relaxed)) => {}
+        }
+        tracing::info!(identity, "this process leads");
+        ready.store(true, Ordering::Relaxed);
+        metrics.leading(true);
+        // It hears of `stop` itself, and gives the lease up then.
+        lead(&options, client, identity.clone(), metrics.clone(), &mut election, &stop).await
+    };
     let outcome = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        failed = http => failed.context("serve HTTP")?,
-        led = async {
-            election.win(|| ready.store(true, Ordering::Relaxed)).await;
-            tracing::info!(identity, "this process leads");
-            ready.store(true, Ordering::Relaxed);
-            metrics.leading(true);
-            lead(&options, client, identity.clone(), metrics.clone(), &mut election, &stop).await
-        } => led,
+        outcome = led => outcome,
+        error = failure_of(http) => Err(error),
     };
     stop.cancel();
     metrics.leading(false);
     outcome
+}
+
+/// Why the HTTP port is not served; nothing once it ends as it was told to.
+async fn failure_of(http: tokio::task::JoinHandle<anyhow::Result<()>>) -> anyhow::Error {
+    match http.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error,
+        Err(error) => anyhow::Error::new(error).context("serve HTTP"),
+    }
 }
 
 /// Reconciles while the lease is held. Losing it ends the process: another one may act from now on.
@@ -226,7 +240,7 @@ async fn sweep(context: Arc<Context>, clusters: Store<BrokerCluster>) {
 fn counted<K, F, E>(
     kind: &'static str,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Clone,
-) -> impl FnMut(Arc<K>, Arc<Context>) -> std::pin::Pin<Box<dyn Future<Output = Result<Action, E>> + Send>>
+) -> impl FnMut(Arc<K>, Arc<Context>) -> BoxFuture<'static, Result<Action, E>>
 where
     F: Future<Output = Result<Action, E>> + Send + 'static,
     E: Categorised + Send + 'static,

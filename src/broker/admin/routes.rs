@@ -157,8 +157,13 @@ async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Probl
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("the body is not what is expected: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_body",
+            format!("the body is not what is expected: {error}"),
+        )
+    })
 }
 
 fn no_topic(name: &str) -> Problem {
@@ -166,6 +171,8 @@ fn no_topic(name: &str) -> Problem {
 }
 
 /// A body that streams lines.
-pub(super) fn lines(stream: impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static) -> Response {
+pub(super) fn lines(
+    stream: impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
 }

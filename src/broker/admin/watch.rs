@@ -10,8 +10,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use chronik_core::ids::GroupId;
 use chronik_core::view::TopicReport;
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{sleep, timeout};
 
 use super::answer::Problem;
@@ -86,7 +86,9 @@ impl<B: AdminBackend> Watch<B> {
             }
         }
         let mut changed: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-        for (topic, partition) in groups.into_iter().filter_map(|group| self.admin.backend.partition_of(group)) {
+        for (topic, partition) in
+            groups.into_iter().filter_map(|group| self.admin.backend.partition_of(group))
+        {
             changed.entry(topic).or_default().insert(partition);
         }
         for (name, partitions) in changed {

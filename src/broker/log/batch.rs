@@ -239,7 +239,10 @@ fn check_attributes(header: &BatchHeader) -> Result<(), BatchError> {
 
 fn check_counts(header: &BatchHeader) -> Result<(), BatchError> {
     if header.record_count < 1 {
-        return Err(BatchError::Invalid(format!("record count is {}: at least 1 is allowed", header.record_count)));
+        return Err(BatchError::Invalid(format!(
+            "record count is {}: at least 1 is allowed",
+            header.record_count
+        )));
     }
     if i64::from(header.last_offset_delta) + 1 != i64::from(header.record_count) {
         let (delta, count) = (header.last_offset_delta, header.record_count);
@@ -251,7 +254,8 @@ fn check_counts(header: &BatchHeader) -> Result<(), BatchError> {
 fn check_producer(header: &BatchHeader) -> Result<(), BatchError> {
     let (id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
     if id >= 0 && (epoch < 0 || sequence < 0) {
-        let what = format!("producer {id} has epoch {epoch} and base sequence {sequence}: both must be 0 or more");
+        let what =
+            format!("producer {id} has epoch {epoch} and base sequence {sequence}: both must be 0 or more");
         return Err(BatchError::Invalid(what));
     }
     if id < -1 {
@@ -270,7 +274,8 @@ fn check_records(header: &BatchHeader, records: &[u8]) -> Result<i64, BatchError
             return Err(BatchError::Invalid(what));
         }
         let timestamp = header.base_timestamp.checked_add(record.timestamp_delta);
-        let timestamp = timestamp.filter(|t| *t >= -1).ok_or(BatchError::Timestamp("a record's is negative"))?;
+        let timestamp =
+            timestamp.filter(|t| *t >= -1).ok_or(BatchError::Timestamp("a record's is negative"))?;
         greatest = greatest.max(timestamp);
     }
     Ok(greatest)
@@ -295,7 +300,9 @@ pub(super) fn find_time(batch: &[u8], timestamp: i64) -> Option<(Offset, i64)> {
     let records = Records::new(&batch[HEADER..header.size], u32::try_from(header.record_count).ok()?);
     records
         .map_while(Result::ok)
-        .map(|r| (header.base_offset + r.offset_delta, header.base_timestamp.saturating_add(r.timestamp_delta)))
+        .map(|r| {
+            (header.base_offset + r.offset_delta, header.base_timestamp.saturating_add(r.timestamp_delta))
+        })
         .find(|(_, found)| *found >= timestamp)
 }
 

@@ -94,7 +94,10 @@ impl GroupLog {
     /// The entries in `low..=high` without their payloads: what derived state is rebuilt from. At most `limit`.
     pub fn metas(&self, low: LogIndex, high: LogIndex, limit: usize) -> Vec<EntryMeta> {
         let index = self.index.read();
-        (low.max(index.first)..=high).take(limit).map_while(|i| index.get(i).map(|slot| slot.meta(i))).collect()
+        (low.max(index.first)..=high)
+            .take(limit)
+            .map_while(|i| index.get(i).map(|slot| slot.meta(i)))
+            .collect()
     }
 
     /// The offset of the first record.
@@ -122,7 +125,12 @@ impl GroupLog {
     }
 
     /// The entries in `low..high`, as many as fit `max_bytes` of payload, but at least one.
-    pub fn entries(&self, low: LogIndex, high: LogIndex, max_bytes: usize) -> Result<Vec<LogEntry>, ReadError> {
+    pub fn entries(
+        &self,
+        low: LogIndex,
+        high: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, ReadError> {
         self.with_slots(
             |log| {
                 if low < log.first || high > log.last() + 1 {
@@ -171,11 +179,7 @@ impl GroupLog {
 
     /// The first record below `below` with a timestamp of at least `timestamp`, as offset and timestamp.
     /// In a compressed batch it is the batch's base offset and greatest timestamp: at or before that record.
-    pub fn offset_for_time(
-        &self,
-        timestamp: i64,
-        below: Offset,
-    ) -> Result<Option<(Offset, i64)>, ReadError> {
+    pub fn offset_for_time(&self, timestamp: i64, below: Offset) -> Result<Option<(Offset, i64)>, ReadError> {
         self.with_slots(
             |log| {
                 let at = log.at_time(timestamp);

@@ -107,7 +107,8 @@ impl DataFolder {
         disk.create_dir_all(dir).map_err(io_error("create", dir))?;
         let _lock = lock(disk, dir)?;
         refuse_used(disk, dir)?;
-        segment::create_first(disk, dir, &identity, rand::random()).map_err(io_error("create the journal in", dir))?;
+        segment::create_first(disk, dir, &identity, rand::random())
+            .map_err(io_error("create the journal in", dir))?;
         // The meta file comes last: a folder is formatted once it is there, and not before.
         write_meta(disk, dir, &Meta { identity: identity.clone(), birth, starts: 0 })?;
         Ok(identity)

@@ -53,7 +53,9 @@ impl Default for Options {
 pub enum LogError {
     #[error("{action} {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("the journal in {0} holds no segment: this disk was emptied and must not go on under its identity")]
+    #[error(
+        "the journal in {0} holds no segment: this disk was emptied and must not go on under its identity"
+    )]
     Missing(PathBuf),
     #[error("{file}: {what} version {found} is unknown; this build knows {known}")]
     UnknownFormat { file: PathBuf, what: &'static str, found: u16, known: u16 },
@@ -122,7 +124,9 @@ impl Log {
         );
         let thread = {
             let queue = queue.clone();
-            thread::Builder::new().name("log-writer".to_owned()).spawn(move || drive(writer, &queue, &options))
+            thread::Builder::new()
+                .name("log-writer".to_owned())
+                .spawn(move || drive(writer, &queue, &options))
         };
         let thread = thread.map_err(|source| LogError::Io {
             action: "start the writer of",

@@ -33,6 +33,6 @@ pub use group_log::{GroupLog, ReadError};
 pub use identity::{Birth, DataFolder, Identity, IdentityError, InitialVoter};
 pub use journal::{Log, LogError, LogObserver, Options, RecoveredGroup};
 pub use types::{
-    BatchProducer, Damage, Done, EntryKind, EntryMeta, GroupHeader, GroupKind, HardState, LogEntry, WriteError,
-    WriteOp,
+    BatchProducer, Damage, Done, EntryKind, EntryMeta, GroupHeader, GroupKind, HardState, LogEntry,
+    WriteError, WriteOp,
 };

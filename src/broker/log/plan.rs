@@ -166,7 +166,10 @@ impl<'a> Plan<'a> {
             return Err(format!("entry {first} does not follow the log, {} to {}", log.first, log.last()));
         }
         if first <= log.state.commit {
-            return Err(format!("entry {first} would replace one at or below the commit {}", log.state.commit));
+            return Err(format!(
+                "entry {first} would replace one at or below the commit {}",
+                log.state.commit
+            ));
         }
         if first <= log.base {
             log.base = first - 1;

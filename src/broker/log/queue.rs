@@ -13,11 +13,21 @@ const MAX_WAITING_COMMITS: usize = 16_384;
 
 /// One thing to write, or to answer in its turn.
 pub(super) enum Item {
-    Submission { ops: Vec<WriteOp>, done: Done, bytes: usize },
+    Submission {
+        ops: Vec<WriteOp>,
+        done: Done,
+        bytes: usize,
+    },
     /// Refused when it came; answered in order all the same.
-    Refused { error: WriteError, done: Done },
+    Refused {
+        error: WriteError,
+        done: Done,
+    },
     /// Needs no sync of its own.
-    Commit { group: GroupId, commit: LogIndex },
+    Commit {
+        group: GroupId,
+        commit: LogIndex,
+    },
 }
 
 /// What the writer is to do next.

@@ -62,7 +62,8 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
         disk.remove(&torn.path).map_err(io_error("remove", &torn.path))?;
         disk.sync_dir(&segment::folder(dir)).map_err(io_error("sync", dir))?;
         let last = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?;
-        end = usize::try_from(last.file.len().map_err(io_error("measure", &last.path))?).unwrap_or(usize::MAX);
+        end =
+            usize::try_from(last.file.len().map_err(io_error("measure", &last.path))?).unwrap_or(usize::MAX);
     }
     let active = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?.clone();
     cut(&active, end as u64)?;
@@ -115,7 +116,12 @@ fn check_headers(segments: &[Arc<Segment>], identity: &Identity) -> Result<u32, 
             }
             Ok(header) => salt = Some(header.salt),
             Err(CodecError::Version { found, known }) => {
-                return Err(LogError::UnknownFormat { file: segment.path.clone(), what: "format", found, known });
+                return Err(LogError::UnknownFormat {
+                    file: segment.path.clone(),
+                    what: "format",
+                    found,
+                    known,
+                });
             }
             // It holds nothing that is not known from elsewhere.
             Err(error) => tracing::warn!(file = %segment.path.display(), %error, "read a segment's header"),
@@ -237,9 +243,7 @@ fn unknown_format(segment: &Segment, error: CodecError) -> LogError {
         CodecError::Version { found, known } => {
             LogError::UnknownFormat { file: segment.path.clone(), what: "operation", found, known }
         }
-        other => {
-            LogError::Damaged(Damage { file: segment.path.clone(), offset: 0, what: other.to_string() })
-        }
+        other => LogError::Damaged(Damage { file: segment.path.clone(), offset: 0, what: other.to_string() }),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use chronik_core::ids::GroupId;
 
-use super::codec::{self, CodecError, DIRECTORY_ENTRY, GROUP_HEADER, GROUP_MAGIC, OpHeader, WriteGroupHeader};
+use super::codec::{
+    self, CodecError, DIRECTORY_ENTRY, GROUP_HEADER, GROUP_MAGIC, OpHeader, WriteGroupHeader,
+};
 
 /// A stretch of a segment: a write group, a seal, or bytes that are neither.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

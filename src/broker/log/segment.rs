@@ -77,7 +77,12 @@ pub(super) fn create(disk: &dyn Disk, data_dir: &Path, number: u32, bytes: &[u8]
 }
 
 /// A formatted folder's first segment. Its presence is what tells an emptied disk from a new one.
-pub(super) fn create_first(disk: &dyn Disk, data_dir: &Path, identity: &Identity, salt: u32) -> io::Result<()> {
+pub(super) fn create_first(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    identity: &Identity,
+    salt: u32,
+) -> io::Result<()> {
     disk.create_dir_all(&folder(data_dir))?;
     disk.sync_dir(data_dir)?;
     let header = SegmentHeader { identity: identity.clone(), salt, number: 1 };

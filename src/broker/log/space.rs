@@ -11,7 +11,8 @@ impl Writer {
 
     pub(super) fn find_dead_segments(&mut self) {
         let active = self.position.active.number;
-        self.to_drop = self.live.iter().filter(|(n, live)| **n != active && **live == 0).map(|(n, _)| *n).collect();
+        self.to_drop =
+            self.live.iter().filter(|(n, live)| **n != active && **live == 0).map(|(n, _)| *n).collect();
     }
 
     /// Deletes a segment whose end the journal has recorded.

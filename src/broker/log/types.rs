@@ -49,7 +49,12 @@ pub struct BatchProducer {
 impl BatchProducer {
     /// `None` for the -1 with which a batch says that it has no producer.
     pub fn of(id: i64, epoch: i16, base_sequence: i32, records: u32) -> Option<Self> {
-        (id >= 0).then(|| Self { id, epoch, base_sequence, last_sequence: last_sequence(base_sequence, records) })
+        (id >= 0).then(|| Self {
+            id,
+            epoch,
+            base_sequence,
+            last_sequence: last_sequence(base_sequence, records),
+        })
     }
 }
 
@@ -136,13 +141,28 @@ pub struct GroupHeader {
 /// One change to the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WriteOp {
-    CreateGroup { group: GroupId, header: GroupHeader },
+    CreateGroup {
+        group: GroupId,
+        header: GroupHeader,
+    },
     /// The first entry's index truncates what lies at or above it.
-    Append { group: GroupId, entries: Vec<LogEntry> },
-    State { group: GroupId, state: HardState },
+    Append {
+        group: GroupId,
+        entries: Vec<LogEntry>,
+    },
+    State {
+        group: GroupId,
+        state: HardState,
+    },
     /// The members as of `index`, in whatever form the caller keeps them.
-    Membership { group: GroupId, index: LogIndex, bytes: Bytes },
-    RemoveGroup { group: GroupId },
+    Membership {
+        group: GroupId,
+        index: LogIndex,
+        bytes: Bytes,
+    },
+    RemoveGroup {
+        group: GroupId,
+    },
 }
 
 impl WriteOp {

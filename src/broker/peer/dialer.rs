@@ -13,7 +13,7 @@ use super::frame::{Frame, FrameError, FrameReader, MAX_REASON};
 use super::handshake::{self, HandshakeError, Hello};
 use super::metrics::add;
 use super::node::Node;
-use super::state::{LinkGuard, Peer, Side};
+use super::state::{Dialed, LinkGuard, Peer, Side};
 use super::writer;
 
 /// A connection that lived this long is followed by a new dial at once: the peer's death is known sooner.
@@ -61,7 +61,11 @@ async fn connect_once(node: &Arc<Node>, peer: &Arc<Peer>, lane: Lane) -> Result<
     add(&node.counters.dials, 1);
     let dialed = connect(&peer.address(), node.config.connect_timeout).await;
     if lane == Lane::Control {
-        peer.dialed(matches!(dialed, Err(DialError::Refused)));
+        peer.dialed(match &dialed {
+            Ok(_) => Dialed::Connected,
+            Err(DialError::Refused) => Dialed::Refused,
+            Err(_) => Dialed::Failed,
+        });
         node.judge.notify_one();
     }
     let (mut from, mut to) = dialed?.into_split();

@@ -86,7 +86,9 @@ pub enum PeerEvent {
 /// Why a peer is not up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownCause {
-    /// Every connection from it closed and its port refuses: the process is dead.
+    /// No connection with it is left and its port refuses: the process is dead. After a silence this is said only once a
+    /// connect has succeeded again, since a firewall refuses, too; one that resets open connections and refuses new ones
+    /// cannot be told from a dead process.
     Refused,
     /// It said that it stops.
     Stopping,

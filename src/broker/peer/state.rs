@@ -25,6 +25,14 @@ pub(super) enum Side {
     In = 1,
 }
 
+/// How far a dial came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialed {
+    Connected,
+    Refused,
+    Failed,
+}
+
 struct Link {
     serial: u64,
     cancel: CancellationToken,
@@ -44,6 +52,8 @@ struct State {
     hears_us: bool,
     stopping: bool,
     dial_refused: bool,
+    /// It went silent and no connect has succeeded since: a refusal may be the network's, not the host's.
+    path_doubtful: bool,
     unlinked_since: Instant,
     known_since: Instant,
     verdict: Verdict,
@@ -178,6 +188,7 @@ impl Peer {
                 hears_us: false,
                 stopping: false,
                 dial_refused: false,
+                path_doubtful: false,
                 unlinked_since: now,
                 known_since: now,
                 verdict: Verdict::Unknown,
@@ -252,6 +263,7 @@ impl Peer {
             older.cancel.cancel();
         }
         state.dial_refused = false;
+        state.path_doubtful = false;
         if side == Side::In {
             state.heard_anew(Instant::now());
         }
@@ -303,8 +315,10 @@ impl Peer {
         }
     }
 
-    pub(super) fn dialed(&self, refused: bool) {
-        self.state.lock().dial_refused = refused;
+    pub(super) fn dialed(&self, outcome: Dialed) {
+        let mut state = self.state.lock();
+        state.dial_refused = outcome == Dialed::Refused;
+        state.path_doubtful &= outcome != Dialed::Connected;
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -322,6 +336,7 @@ impl Peer {
         if state.last_heard.is_some_and(silent) {
             // Not only reported: after a cut, TCP would wait longer and longer before it tries again.
             state.cut_links();
+            state.path_doubtful = true;
         }
         let linked = state.linked(Side::Out, Lane::Control) && state.linked(Side::In, Lane::Control);
         let evidence = Evidence {
@@ -330,7 +345,7 @@ impl Peer {
             unlinked_for: if linked { Duration::ZERO } else { state.unlinked_since.elapsed() },
             heard: state.last_heard.is_some(),
             hears_us: state.hears_us,
-            refused: state.dial_refused && !state.any_link(),
+            refused: state.dial_refused && !state.path_doubtful && !state.any_link(),
             stopping: state.stopping,
             known_for: if late { Duration::ZERO } else { state.known_since.elapsed() },
         };
@@ -366,5 +381,36 @@ impl Peer {
             incarnation: state.current,
             refusal: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chronik_core::ids::DiskId;
+    use uuid::Uuid;
+
+    #[tokio::test]
+    async fn after_silence_a_refusal_proves_death_only_once_a_connect_has_succeeded() {
+        let life = Incarnation { disk: DiskId(Uuid::nil()), start: 1 };
+        let here = || "127.0.0.1:1".to_owned();
+        let mut config = PeerConfig::new("c".parse().unwrap(), BrokerId(1), life, here(), here());
+        config.silence_timeout = Duration::from_millis(20);
+        let address = PeerAddress { address: here(), disk: None };
+        let peer = Arc::new(Peer::new(BrokerId(2), address, false, &config, CancellationToken::new()));
+        let verdict = || peer.judge(&config, false).map(|(_, verdict)| verdict);
+        let _link = peer.link(Side::In, Lane::Control, life, &Arc::new(Notify::new())).unwrap();
+        tokio::time::sleep(2 * config.silence_timeout).await;
+        assert_eq!(verdict(), Some(Verdict::Down(DownCause::Silent)));
+        // A firewall that starts to reject does this.
+        peer.dialed(Dialed::Refused);
+        assert_eq!(verdict(), None);
+        // A host whose frozen process is then killed does this.
+        peer.dialed(Dialed::Connected);
+        assert_eq!(verdict(), None);
+        peer.dialed(Dialed::Failed);
+        assert_eq!(verdict(), None);
+        peer.dialed(Dialed::Refused);
+        assert_eq!(verdict(), Some(Verdict::Down(DownCause::Refused)));
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Evidence {
     pub(super) heard: bool,
     /// Its newest ping says that it hears us.
     pub(super) hears_us: bool,
-    /// No connection is left and its port refuses.
+    /// No connection is left and its port refuses, over a path that is known to work.
     pub(super) refused: bool,
     /// It said that it stops.
     pub(super) stopping: bool,

@@ -203,7 +203,11 @@ impl Group {
 
     /// The offset after the last entry, counting those proposed and not drained yet.
     pub fn end_offset(&self) -> Offset {
-        if self.leading_term == Some(self.node.raft.term) { self.next_offset } else { self.node.store().end_offset() }
+        if self.leading_term == Some(self.node.raft.term) {
+            self.next_offset
+        } else {
+            self.node.store().end_offset()
+        }
     }
 
     /// The offset after the entry at `index`, which must have been drained.
@@ -218,7 +222,8 @@ impl Group {
 
     /// Voters of the current configuration, ascending.
     pub fn voters(&self) -> Vec<ReplicaId> {
-        let mut voters: Vec<_> = self.node.raft.prs().conf().to_conf_state().voters.into_iter().map(ReplicaId).collect();
+        let mut voters: Vec<_> =
+            self.node.raft.prs().conf().to_conf_state().voters.into_iter().map(ReplicaId).collect();
         voters.sort_unstable();
         voters
     }
@@ -309,7 +314,8 @@ impl Group {
         conf_change.mut_changes().push(single);
         let mut entry = Entry::default();
         entry.set_entry_type(EntryType::EntryConfChangeV2);
-        entry.data = protobuf::Message::write_to_bytes(&conf_change).expect("writing to memory cannot fail").into();
+        entry.data =
+            protobuf::Message::write_to_bytes(&conf_change).expect("writing to memory cannot fail").into();
         self.propose_entry(entry)
     }
 
@@ -482,13 +488,19 @@ fn to_log(entry: &Entry, base_offset: Offset) -> Result<LogEntry, GroupFault> {
         [kind, ENTRY_VERSION] => {
             logged.kind = EntryKind::from_number(kind).ok_or_else(|| bad(format!("unknown kind {kind}")))?;
         }
-        [_, version] => return Err(bad(format!("version {version} is newer than this build's {ENTRY_VERSION}"))),
+        [_, version] => {
+            return Err(bad(format!("version {version} is newer than this build's {ENTRY_VERSION}")));
+        }
         _ => return Err(bad(format!("context of {} bytes", entry.context.len()))),
     }
     if logged.kind == EntryKind::Records {
         let header = BatchHeader::parse(&entry.data).map_err(|error| bad(error.to_string()))?;
         if header.base_offset != base_offset {
-            return Err(GroupFault::OffsetGap { index: entry.index, found: header.base_offset, expected: base_offset });
+            return Err(GroupFault::OffsetGap {
+                index: entry.index,
+                found: header.base_offset,
+                expected: base_offset,
+            });
         }
         logged.records = header.records();
         logged.max_timestamp = header.max_timestamp;

@@ -35,7 +35,15 @@ pub(super) struct GroupStorage {
 impl GroupStorage {
     pub(super) fn new(log: Arc<GroupLog>, hard_state: HardState, membership: ConfState) -> Self {
         let synced = log.last_index();
-        Self { log, hard_state, membership, tail: VecDeque::new(), synced, generation: 0, damaged: AtomicBool::new(false) }
+        Self {
+            log,
+            hard_state,
+            membership,
+            tail: VecDeque::new(),
+            synced,
+            generation: 0,
+            damaged: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn is_damaged(&self) -> bool {

@@ -350,7 +350,12 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    fn group_config(&self, group: GroupId, header: &GroupHeader, membership: Option<bytes::Bytes>) -> GroupConfig {
+    fn group_config(
+        &self,
+        group: GroupId,
+        header: &GroupHeader,
+        membership: Option<bytes::Bytes>,
+    ) -> GroupConfig {
         GroupConfig {
             group,
             replica: header.replica,
@@ -371,7 +376,8 @@ impl<T: Transport> Engine<T> {
 
     /// Brings the hosted partitions in line with metadata.
     fn follow_metadata(&mut self) {
-        let Some(Hosted { serves: Serves::Metadata(metadata), .. }) = self.hosted.get(&GroupId::METADATA) else {
+        let Some(Hosted { serves: Serves::Metadata(metadata), .. }) = self.hosted.get(&GroupId::METADATA)
+        else {
             return;
         };
         let state = metadata.state().clone();
@@ -390,7 +396,9 @@ impl<T: Transport> Engine<T> {
             };
             if self.hosted.contains_key(&partition.group) {
                 self.reassign(partition.group, assignment);
-            } else if self.shared.partitions.get(topic.id, partition.number).is_none() && own.disk == self.config.disk {
+            } else if self.shared.partitions.get(topic.id, partition.number).is_none()
+                && own.disk == self.config.disk
+            {
                 let header = GroupHeader {
                     kind: GroupKind::Partition,
                     topic: Some(topic.id),
@@ -415,8 +423,13 @@ impl<T: Transport> Engine<T> {
     ) {
         let recovered = self.recovered.remove(&id).unwrap_or_else(|| self.create(id, header.clone()));
         let log = Arc::clone(&recovered.log);
-        let handle =
-            Arc::new(PartitionHandle::new(id, topic.id, topic.name.clone(), header.partition, Arc::clone(&log)));
+        let handle = Arc::new(PartitionHandle::new(
+            id,
+            topic.id,
+            topic.name.clone(),
+            header.partition,
+            Arc::clone(&log),
+        ));
         self.shared.partitions.insert(Arc::clone(&handle));
         let config = GroupConfig {
             applied: recovered.state.commit,
@@ -442,7 +455,8 @@ impl<T: Transport> Engine<T> {
 
     fn reassign(&mut self, id: GroupId, mut assignment: Assignment) {
         let around = surroundings(&self.config, &self.shared, self.now);
-        let Some(Hosted { group, serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&id) else {
+        let Some(Hosted { group, serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&id)
+        else {
             return;
         };
         let known = &partition.assignment;
@@ -457,7 +471,8 @@ impl<T: Transport> Engine<T> {
     /// Removes hosted partitions that metadata no longer names. Group ids only grow: one that is not named and below
     /// the next to be given was deleted; one at or above it is not known yet.
     fn remove_deleted(&mut self, state: &ClusterState, named: &BTreeSet<GroupId>) {
-        let deleted = |id: &GroupId| *id != GroupId::METADATA && !named.contains(id) && *id < state.next_group();
+        let deleted =
+            |id: &GroupId| *id != GroupId::METADATA && !named.contains(id) && *id < state.next_group();
         let gone: BTreeSet<GroupId> =
             self.hosted.keys().chain(self.recovered.keys()).filter(|id| deleted(id)).copied().collect();
         for id in gone {
@@ -535,12 +550,17 @@ impl<T: Transport> Engine<T> {
 
     fn frame(&mut self, from: BrokerId, payload: bytes::Bytes) {
         match Frame::decode(payload) {
-            Ok(Frame::Raft(messages)) => messages.into_iter().for_each(|(group, message)| self.step(from, group, message)),
+            Ok(Frame::Raft(messages)) => {
+                messages.into_iter().for_each(|(group, message)| self.step(from, group, message))
+            }
             Ok(Frame::HighWatermarks(items)) => self.hear_high_watermarks(from, &items),
             Ok(Frame::Views(views)) => self.hear_views(from, views),
-            Ok(Frame::Pulse { metadata_index, confirmed }) => self.hear_pulse(from, metadata_index, &confirmed),
+            Ok(Frame::Pulse { metadata_index, confirmed }) => {
+                self.hear_pulse(from, metadata_index, &confirmed)
+            }
             Ok(Frame::WantViews(groups)) => {
-                let wanted = groups.iter().filter_map(|id| self.hosted.get(id)?.partition()?.published().cloned());
+                let wanted =
+                    groups.iter().filter_map(|id| self.hosted.get(id)?.partition()?.published().cloned());
                 let frame = Frame::Views(wanted.collect()).encode();
                 self.outbox.send(from, frame);
             }
@@ -572,7 +592,8 @@ impl<T: Transport> Engine<T> {
 
     fn hear_high_watermarks(&mut self, from: BrokerId, items: &[LeaderHighWatermark]) {
         for item in items {
-            if let Some(Hosted { serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&item.group)
+            if let Some(Hosted { serves: Serves::Partition(partition), .. }) =
+                self.hosted.get_mut(&item.group)
                 && partition.follows(from)
             {
                 partition.leader_says(item.term, item.index);
@@ -584,7 +605,9 @@ impl<T: Transport> Engine<T> {
     fn hear_views(&mut self, from: BrokerId, views: Vec<PartitionView>) {
         for view in views.into_iter().filter(|view| view.leader == from) {
             let around = surroundings(&self.config, &self.shared, self.now);
-            if let Some(Hosted { serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&view.group) {
+            if let Some(Hosted { serves: Serves::Partition(partition), .. }) =
+                self.hosted.get_mut(&view.group)
+            {
                 partition.hear_of_leader(view.at.term, around);
             }
             self.shared.views.publish(view, self.now.ms);
@@ -781,7 +804,9 @@ impl<T: Transport> Engine<T> {
     }
 
     fn apply(&mut self, id: GroupId, committed: &[crate::log::LogEntry]) {
-        let Some(Hosted { serves: Serves::Metadata(metadata), .. }) = self.hosted.get_mut(&id) else { return };
+        let Some(Hosted { serves: Serves::Metadata(metadata), .. }) = self.hosted.get_mut(&id) else {
+            return;
+        };
         match metadata.apply(committed) {
             Ok(true) => {
                 self.follow_metadata();
@@ -871,7 +896,11 @@ fn metadata_successor(hosted: &Hosted, around: Surroundings<'_>) -> Option<Repli
     candidates.max_by_key(|replica| hosted.group.matched(*replica))
 }
 
-fn isr_config(defaults: &IsrConfig, topics: &TopicDefaults, topic: &chronik_core::metadata::Topic) -> IsrConfig {
+fn isr_config(
+    defaults: &IsrConfig,
+    topics: &TopicDefaults,
+    topic: &chronik_core::metadata::Topic,
+) -> IsrConfig {
     let config = TopicConfig::resolve(&topic.configs, topics);
     IsrConfig {
         max_lag_ms: config.lag_time_max_ms,

@@ -71,7 +71,9 @@ impl Metadata {
             Ok(index) => {
                 self.pending.insert(index, (group.role().term, reply));
             }
-            Err(ProposeError::NotLeader | ProposeError::Busy) => drop(reply.send(Err(CommandError::NotLeader))),
+            Err(ProposeError::NotLeader | ProposeError::Busy) => {
+                drop(reply.send(Err(CommandError::NotLeader)))
+            }
         }
     }
 
@@ -86,7 +88,8 @@ impl Metadata {
             let applied = self.state.apply(entry.index, &command);
             changed = true;
             if let Some((term, reply)) = self.pending.remove(&entry.index) {
-                let result = if term == entry.term { Ok((entry.index, applied)) } else { Err(CommandError::Unknown) };
+                let result =
+                    if term == entry.term { Ok((entry.index, applied)) } else { Err(CommandError::Unknown) };
                 let _ = reply.send(result);
             }
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
+use chronik_core::replication::Position;
 use chronik_core::replication::caretaker::{self, Outlook};
 use chronik_core::replication::gate::{self, Acks, Refusal, Standing, Verdict};
 use chronik_core::replication::high_watermark::effective_min_isr;
-use chronik_core::replication::Position;
 use chronik_core::replication::isr::{IsrChange, IsrConfig, IsrTracker, Leadership as LeaderStart};
 use chronik_core::replication::producer_state::ProducerState;
 use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
@@ -581,7 +581,9 @@ impl Partition {
 fn unconfirmed(acks: Acks, leading: &Leading, required: u32) -> AppendError {
     let isr = leading.tracker.isr().len();
     match gate::interrupted(acks, isr, required) {
-        Refusal::NotEnoughReplicasAfterAppend => AppendError::NotEnoughReplicas { in_sync: isr as u32, required },
+        Refusal::NotEnoughReplicasAfterAppend => {
+            AppendError::NotEnoughReplicas { in_sync: isr as u32, required }
+        }
         _ => AppendError::TimedOut,
     }
 }

@@ -19,7 +19,12 @@ use super::metadata::CommandError;
 /// Asks another broker and waits for its reply; the text of the error is for people.
 pub trait Ask: Send + Sync + 'static {
     /// Sends `payload` to `broker`.
-    fn ask(&self, broker: BrokerId, payload: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, String>>;
+    fn ask(
+        &self,
+        broker: BrokerId,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, String>>;
 }
 
 /// Why a command had no effect, as far as is known.
@@ -125,7 +130,9 @@ impl Proposer {
     /// Answers a command that another broker forwarded.
     pub async fn serve(&self, payload: &[u8]) -> Bytes {
         let reply = match Command::decode(payload) {
-            Ok(command) => self.propose_here(command, Instant::now() + ONE_TRY).await.unwrap_or(Reply::Unknown),
+            Ok(command) => {
+                self.propose_here(command, Instant::now() + ONE_TRY).await.unwrap_or(Reply::Unknown)
+            }
             Err(error) => {
                 tracing::warn!(%error, "refuse forwarded command");
                 Reply::NotLeader

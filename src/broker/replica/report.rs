@@ -7,7 +7,8 @@ use chronik_core::ids::{BrokerId, ClusterId};
 use chronik_core::metadata::{Partition, Topic};
 use chronik_core::replication::high_watermark::effective_min_isr;
 use chronik_core::view::{
-    BrokerReport, ClusterReport, ListenerReport, PartitionReport, PartitionState, PartitionTotals, TopicReport,
+    BrokerReport, ClusterReport, ListenerReport, PartitionReport, PartitionState, PartitionTotals,
+    TopicReport,
 };
 
 use super::clock::Clock;

@@ -95,12 +95,19 @@ impl Views {
     }
 
     /// Notes that `leader` stands by these views; gives those that this broker has not got.
-    pub fn confirm(&self, leader: BrokerId, confirmed: &[(GroupId, ViewVersion)], now_ms: u64) -> Vec<GroupId> {
+    pub fn confirm(
+        &self,
+        leader: BrokerId,
+        confirmed: &[(GroupId, ViewVersion)],
+        now_ms: u64,
+    ) -> Vec<GroupId> {
         let mut table = self.table.write();
         let mut missing = Vec::new();
         for (group, at) in confirmed {
             match table.views.get_mut(group) {
-                Some(known) if known.view.at == *at && known.view.leader == leader => known.confirmed_ms = now_ms,
+                Some(known) if known.view.at == *at && known.view.leader == leader => {
+                    known.confirmed_ms = now_ms
+                }
                 Some(known) if known.view.at > *at => {}
                 _ => missing.push(*group),
             }
@@ -136,7 +143,8 @@ impl Views {
     /// Tells subscribers about every partition that a broker leads: it came or went.
     pub fn announce_led_by(&self, leader: BrokerId) {
         let table = self.table.read();
-        let led = table.views.values().filter(|entry| entry.view.leader == leader).map(|entry| entry.view.group);
+        let led =
+            table.views.values().filter(|entry| entry.view.leader == leader).map(|entry| entry.view.group);
         let led: Vec<GroupId> = led.collect();
         drop(table);
         led.into_iter().for_each(|group| self.announce(group));

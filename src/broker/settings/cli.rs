@@ -85,7 +85,7 @@ fn format_command() -> clap::Command {
         .about("Make an empty data folder a broker's own: once, before its first start.")
         .arg(flag("data-dir", "DIR", "Folder to format: missing or empty"))
         .arg(flag("cluster-id", "ID", "The cluster's identity, the same for all its brokers"))
-        .arg(flag("broker-id", "N", "This broker's number, from 1, used by no other; pod:NAME-ORDINAL is ORDINAL + 1"))
+        .arg(flag("broker-id", "N", "This broker's number, from 1, used by no other"))
         .arg(
             flag(
                 "initial-voters",
@@ -165,7 +165,10 @@ fn format_texts(flags: &ArgMatches, env: Env<'_>) -> Result<FormatTexts, Setting
         cluster_id: needed("cluster-id")?,
         broker_id: needed("broker-id")?,
         initial_voters: needed("initial-voters")?,
-        join: flags.get_flag("join"),
+        join: match flags.get_flag("join") {
+            true => "true".to_owned(),
+            false => env("CHRONIK_JOIN").unwrap_or_else(|| "false".to_owned()),
+        },
         if_empty: flags.get_flag("if-empty"),
     })
 }

@@ -42,7 +42,8 @@ pub(super) struct FormatTexts {
     pub(super) cluster_id: String,
     pub(super) broker_id: String,
     pub(super) initial_voters: String,
-    pub(super) join: bool,
+    /// `true` or `false`.
+    pub(super) join: String,
     pub(super) if_empty: bool,
 }
 
@@ -56,9 +57,10 @@ impl FormatArgs {
             .parse()
             .map_err(|_| refuse("cluster-id", &texts.cluster_id, "1 to 64 of A-Z, a-z, 0-9, '-' and '_'"))?;
         let broker = broker_id(&texts.broker_id)
-            .ok_or_else(|| refuse("broker-id", &texts.broker_id, "a whole number from 1 to 99999, or pod:NAME-ORDINAL"))?;
+            .ok_or_else(|| refuse("broker-id", &texts.broker_id, "a whole number from 1 to 99999"))?;
         let founders = voters(&texts.initial_voters)?;
-        let birth = if texts.join {
+        let join = texts.join.parse().map_err(|_| refuse("join", &texts.join, "true or false"))?;
+        let birth = if join {
             Birth::Join(founders)
         } else {
             refuse_stranger(&founders, broker, &texts.initial_voters)?;
@@ -68,13 +70,8 @@ impl FormatArgs {
     }
 }
 
-/// A number, or the name of a StatefulSet's pod, whose ordinal counts from 0.
 fn broker_id(text: &str) -> Option<BrokerId> {
-    let text = text.trim();
-    let id: u32 = match text.strip_prefix("pod:") {
-        Some(pod) => pod.rsplit_once('-')?.1.parse::<u32>().ok()?.checked_add(1)?,
-        None => text.parse().ok()?,
-    };
+    let id = text.trim().parse().ok()?;
     (BROKER_ID_MIN..=BROKER_ID_MAX).contains(&id).then_some(BrokerId(id))
 }
 
@@ -120,7 +117,8 @@ fn refuse_stranger(founders: &[Voter], own: BrokerId, list: &str) -> Result<(), 
 impl From<Birth> for log::Birth {
     fn from(birth: Birth) -> Self {
         let founders = |voters: Vec<Voter>| {
-            let founder = |voter: Voter| InitialVoter { broker: voter.broker, address: voter.address.to_string() };
+            let founder =
+                |voter: Voter| InitialVoter { broker: voter.broker, address: voter.address.to_string() };
             voters.into_iter().map(founder).collect()
         };
         match birth {

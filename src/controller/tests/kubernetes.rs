@@ -229,7 +229,7 @@ async fn a_topic_lives_and_its_status_follows_the_isr() {
         status.partitions[4].isr == Some(vec![1, 2]) && status.totals.unwrap().summary == "5/6"
     })
     .await;
-    println!("ISR change to status: {took:?}");
+    eprintln!("ISR change to status: {took:?}");
     assert!(world.condition("orders", "InSync").await.contains("partition 4 has ISR [1, 2] of [1, 2, 3]"));
 
     // Nothing changes: nothing is written, and what was written caused no reconcile.
@@ -334,7 +334,7 @@ async fn dead_brokers_make_unknown_and_hold_a_deletion_only_for_a_while() {
     brokers.set_running(1, false).await;
     let start = Instant::now();
     world.expect_condition("orders", "Ready", "Unknown BrokersUnreachable").await;
-    println!("all brokers dead to status unknown: {:?}", start.elapsed());
+    eprintln!("all brokers dead to status unknown: {:?}", start.elapsed());
     let status = world.topics.get("orders").await.unwrap().status.unwrap();
     assert_eq!(status.totals.unwrap().unknown, 6);
     assert!(status.partitions.iter().all(|partition| partition.isr.is_none() && partition.leader.is_none()));
@@ -344,7 +344,7 @@ async fn dead_brokers_make_unknown_and_hold_a_deletion_only_for_a_while() {
         world.topics.get_opt("orders").await.unwrap().is_none()
     })
     .await;
-    println!("deletion with dead brokers: {took:?}");
+    eprintln!("deletion with dead brokers: {took:?}");
     assert!(took > Duration::from_secs(20), "brokers that come back soon still get to delete the topic");
     let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
     eventually("an event tells", || async {
@@ -385,7 +385,7 @@ async fn a_namespace_goes_away_with_the_operator_and_without_it() {
     }
     let start = Instant::now();
     world.end().await;
-    println!("namespace deletion with dead brokers: {:?}", start.elapsed());
+    eprintln!("namespace deletion with dead brokers: {:?}", start.elapsed());
 
     let (world, _brokers) = running("released").await;
     world.topic("orders", orders()).await.unwrap();

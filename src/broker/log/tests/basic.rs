@@ -3,7 +3,13 @@
 use super::*;
 
 fn some_entries() -> Vec<LogEntry> {
-    vec![empty(1, 1, 0), records(2, 1, 0, 3, 10), records(3, 1, 3, 1, 2000), empty(4, 3, 4), records(5, 3, 4, 2, 0)]
+    vec![
+        empty(1, 1, 0),
+        records(2, 1, 0, 3, 10),
+        records(3, 1, 3, 1, 2000),
+        empty(4, 3, 4),
+        records(5, 3, 4, 2, 0),
+    ]
 }
 
 #[test]

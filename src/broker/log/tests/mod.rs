@@ -29,7 +29,8 @@ impl Folder {
     pub(super) fn with_segments(segment_bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cluster = "test".parse().unwrap();
-        let identity = DataFolder::format(&RealDisk, dir.path(), cluster, BrokerId(1), Birth::Join(Vec::new())).unwrap();
+        let identity =
+            DataFolder::format(&RealDisk, dir.path(), cluster, BrokerId(1), Birth::Join(Vec::new())).unwrap();
         Self { dir, identity, options: Options { segment_bytes, ..Options::default() } }
     }
 
@@ -127,7 +128,13 @@ pub(super) fn put_varint(out: &mut BytesMut, value: i64) {
     out.put_u8(value as u8);
 }
 
-pub(super) fn records(index: LogIndex, term: Term, base_offset: Offset, count: usize, size: usize) -> LogEntry {
+pub(super) fn records(
+    index: LogIndex,
+    term: Term,
+    base_offset: Offset,
+    count: usize,
+    size: usize,
+) -> LogEntry {
     let payload = batch(base_offset, term as i32, count, size, 1_000 * index as i64);
     let header = BatchHeader::parse(&payload).unwrap();
     LogEntry {

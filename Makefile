@@ -1,0 +1,48 @@
+# Every command that a person or CI uses. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$((SECONDS - began)) s"; }; step
+
+include mk/box.mk
+include mk/quickstart.mk
+
+.PHONY: help build test test-fast format-check clippy imports unit chart-test processes brokers brokers-stop clean-leftovers
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+build: ## release binaries of broker and operator in target/release
+	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
+
+test: clean-leftovers test-fast ## all that CI runs
+
+test-fast: format-check imports clippy unit chart-test processes ## what needs no Kubernetes
+
+clean-leftovers: ## end what an interrupted run left behind
+	@mk/brokers.sh stop
+
+format-check:
+	$(STEP) cargo fmt --all --check
+
+imports: ## the import table of ARCHITECTURE.md
+	$(STEP) mk/imports.sh
+
+clippy:
+	$(STEP) cargo clippy --locked --workspace --all-targets -- -D warnings
+
+unit: ## unit and property tests
+	$(STEP) cargo test --locked -p chronik-core -p chronik-api -p chronik-broker -p chronik-controller
+
+processes: ## three real brokers, a real client, real kills
+	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk --target-dir target/faulty
+	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/debug/chronik-broker cargo test --locked -p chronik-e2e -- --test-threads=1
+
+brokers: ## three fresh release brokers on 127.0.0.1:19092, :29092, :39092
+	$(STEP) cargo build --locked --release -p chronik-broker
+	@mk/brokers.sh start target/release/chronik-broker
+
+brokers-stop: ## stop them
+	@mk/brokers.sh stop

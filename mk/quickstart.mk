@@ -1,0 +1,7 @@
+# From nothing to three brokers on a real Kubernetes and a Topic whose status names the ISR of each partition.
+
+.PHONY: quickstart
+
+quickstart: kafka-tools box ## build, start the box, install Chronik, create a cluster and a topic, show them
+	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
+	@mk/quickstart.sh
