@@ -137,7 +137,7 @@ async fn without_a_metadata_leader_it_times_out() {
     let backend = MemoryBackend::of_three();
     let (_server, address) = serve(&backend).await;
     let mut client = Client::connect(address).await;
-    for error in [ProposeError::TimedOut, ProposeError::NoLeader] {
+    for error in [ProposeError::TimedOut, ProposeError::NoLeader("all are silent".into())] {
         backend.fail_proposals(error);
         let results = create(&mut client, vec![topic("logs", 1, 1)]).await;
         assert_eq!(results[0].error_code, 7);
@@ -238,7 +238,7 @@ async fn a_transactional_producer_is_refused_and_a_missing_block_passes() {
     let backend = MemoryBackend::of_three();
     let (_server, address) = serve(&backend).await;
     let mut client = Client::connect(address).await;
-    backend.fail_proposals(ProposeError::NoLeader);
+    backend.fail_proposals(ProposeError::NoLeader("all are silent".into()));
     for (transactional_id, code) in [(Some("tx"), 35), (Some(""), 42), (None, 14)] {
         let id = transactional_id.map(|id| TransactionalId(id.to_owned().into()));
         let request = InitProducerIdRequest::default().with_transactional_id(id);

@@ -9,8 +9,9 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
 
-use super::memory::{Fate, MemoryBackend};
+use super::memory::MemoryBackend;
 use super::name;
+use super::replica::Fate;
 use crate::handlers::backend::Leadership;
 use crate::log::batch::BatchHeader;
 use crate::server::tests::client::{Client, batch, serve};

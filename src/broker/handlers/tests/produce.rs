@@ -5,16 +5,20 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use chronik_core::ids::{BrokerId, TopicId};
+use chronik_core::replication::producer_state::ProducerError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::*;
 use uuid::Uuid;
 
-use super::memory::{Fate, MemoryBackend, NOW_MS};
+use super::memory::{MemoryBackend, NOW_MS};
 use super::name;
+use super::replica::Fate;
 use crate::handlers::backend::{Acks, AppendError, Leadership};
 use crate::log::batch::BatchHeader;
 use crate::server::tests::client::{Client, batch, batch_at, serve};
+
+const TOO_FEW: AppendError = AppendError::NotEnoughReplicas { in_sync: 1, required: 2 };
 
 fn request(acks: i16, records: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_records(Some(records));
@@ -66,16 +70,17 @@ async fn every_refusal_of_the_engine_has_its_code_and_none_is_unknown() {
     let backend = MemoryBackend::of_three();
     let replica = backend.replica_of(backend.topic("logs", 1, 1), 0);
     let (_server, address) = serve(&backend).await;
+    let gap = ProducerError::OutOfOrderSequence { id: 1, epoch: 0, sequence: 7, expected: 5 };
+    let fenced = ProducerError::InvalidProducerEpoch { id: 1, epoch: 0, current: 1 };
     let errors = [
         (AppendError::NotLeader { leader: None, epoch: 6 }, 6),
-        (AppendError::NotEnoughReplicas, 20),
+        (TOO_FEW, 20),
         (AppendError::TimedOut, 7),
-        (AppendError::Backpressure, 7),
-        (AppendError::OutOfOrderSequence, 45),
-        (AppendError::DuplicateSequence, 46),
-        (AppendError::InvalidProducerEpoch, 47),
-        (AppendError::UnknownProducerId, 59),
-        (AppendError::Storage, 56),
+        (AppendError::Busy, 7),
+        (gap.into(), 45),
+        (fenced.into(), 47),
+        (ProducerError::EarlierBatchRefused { code: 20 }.into(), 20),
+        (AppendError::Storage("the disk is full".into()), 56),
     ];
     let mut client = Client::connect(address).await;
     for (error, code) in errors {
@@ -207,7 +212,7 @@ async fn without_acks_a_failure_closes_the_connection() {
     let replica = backend.replica_of(backend.topic("logs", 1, 1), 0);
     let (_server, address) = serve(&backend).await;
     for (fate, leadership) in [
-        (Fate::Fail(AppendError::NotEnoughReplicas), Leadership::Leader { epoch: 5 }),
+        (Fate::Fail(TOO_FEW), Leadership::Leader { epoch: 5 }),
         (Fate::Commit, Leadership::Caretaker { epoch: 5 }),
         (Fate::Commit, Leadership::Follower { leader: None, epoch: 5 }),
     ] {
@@ -245,7 +250,7 @@ async fn a_caretaker_refuses_at_once_and_closes_the_connection_a_second_after_it
 async fn a_leader_below_min_isr_keeps_its_connections() {
     let backend = MemoryBackend::of_three();
     let replica = backend.replica_of(backend.topic("logs", 1, 1), 0);
-    replica.set_fate(Fate::Fail(AppendError::NotEnoughReplicas));
+    replica.set_fate(Fate::Fail(TOO_FEW));
     let (_server, address) = serve(&backend).await;
     let mut client = Client::connect(address).await;
     assert_eq!(produce(&mut client, 9, &request(-1, batch(1, 1))).await.error_code, 20);
@@ -258,7 +263,7 @@ async fn a_leader_below_min_isr_keeps_its_connections() {
 async fn partitions_of_one_request_fare_each_on_their_own() {
     let backend = MemoryBackend::of_three();
     let id = backend.topic("logs", 3, 1);
-    backend.replica_of(id, 1).set_fate(Fate::Fail(AppendError::NotEnoughReplicas));
+    backend.replica_of(id, 1).set_fate(Fate::Fail(TOO_FEW));
     let (_server, address) = serve(&backend).await;
     let mut client = Client::connect(address).await;
     let mut request = request(-1, batch(1, 1));

@@ -8,8 +8,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::client::{Client, batch, serve};
-use crate::handlers::tests::memory::{Fate, MemoryBackend};
+use crate::handlers::tests::memory::MemoryBackend;
 use crate::handlers::tests::name;
+use crate::handlers::tests::replica::Fate;
 
 /// A client that was there before must be served as before.
 async fn goes_on(client: &mut Client) {

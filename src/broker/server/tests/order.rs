@@ -8,8 +8,9 @@ use kafka_protocol::messages::*;
 use tokio::time::sleep;
 
 use super::client::{Client, PATIENCE, batch, serve, serve_with};
-use crate::handlers::tests::memory::{Fate, MemoryBackend, MemoryReplica};
+use crate::handlers::tests::memory::MemoryBackend;
 use crate::handlers::tests::name;
+use crate::handlers::tests::replica::{Fate, MemoryReplica};
 use crate::server::ServerSettings;
 
 fn produce(size: usize) -> ProduceRequest {
