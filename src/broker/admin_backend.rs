@@ -227,5 +227,5 @@ fn refused(refusal: Refusal) -> Problem {
         allowed: Some(refusal.allowed),
         message,
     };
-    Problem { status: status.as_u16(), error }
+    Problem { status: status.as_u16(), error: Box::new(error) }
 }

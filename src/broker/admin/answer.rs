@@ -11,7 +11,7 @@ pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// What the body says.
-    pub error: ErrorBody,
+    pub error: Box<ErrorBody>,
 }
 
 /// The body of every refusal, under the key `error`.
@@ -36,7 +36,7 @@ impl Problem {
     /// A refusal without a field.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let error = ErrorBody { code: code.to_owned(), message: message.into(), ..ErrorBody::default() };
-        Self { status: status.as_u16(), error }
+        Self { status: status.as_u16(), error: Box::new(error) }
     }
 }
 

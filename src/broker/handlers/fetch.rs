@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Handlers;
 use super::errors::FETCH_SESSION_ID_NOT_FOUND;
-use super::produce::CARETAKER_CLOSES_IN;
+use super::produce::answer::CARETAKER_CLOSES_IN;
 use crate::server::{After, RequestContext};
 
 mod answer;

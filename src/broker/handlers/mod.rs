@@ -50,4 +50,4 @@ impl Handlers {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

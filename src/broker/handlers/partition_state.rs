@@ -39,7 +39,11 @@ pub(super) fn of(
     PartitionState {
         error,
         leader,
-        epoch: epoch(report.epoch),
+        epoch: match report.state {
+            // E - 1 of a first leader is 0, and must stay older than E to clients that know E.
+            Known::Caretaker => i32::try_from(report.epoch).unwrap_or(i32::MAX),
+            _ => epoch(report.epoch),
+        },
         isr: nodes(report.isr.unwrap_or_default()),
         offline: nodes(offline),
         replicas: nodes(report.replicas.iter().copied()),

@@ -2,46 +2,35 @@
 //!
 //! Every outcome has a code of its own: never 0 for a batch that may be lost, never -1 UNKNOWN_SERVER_ERROR.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chronik_core::ids::BrokerId;
 use chronik_core::metadata::{ClusterState, Topic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
-};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Handlers;
 use super::backend::{Acks, AppendError, AppendRequest, Appended, Backend, Leadership};
-use super::endpoints::{self, NOBODY, epoch, node_id};
-use super::errors::*;
+use super::errors::{Failure, INVALID_REQUIRED_ACKS, INVALID_TXN_STATE, UNSUPPORTED_COMPRESSION_TYPE};
 use super::lookup::{self, LeaderHint};
 use crate::log::batch::{self, CheckedBatch, Limits};
 use crate::server::{After, RequestContext};
+
+pub(super) mod answer;
+
+use answer::Answer;
 
 /// First version that knows zstd.
 const ZSTD_FROM: i16 = 7;
 const ZSTD: i16 = 4;
 /// First version that names topics by id.
 const IDS_FROM: i16 = 13;
-/// First version whose answers name the leader.
-const LEADERS_FROM: i16 = 10;
-/// First version whose answers carry an error message.
-const MESSAGES_FROM: i16 = 8;
 /// How far ahead of this broker's clock a record's timestamp may be, as by Kafka's default.
 const FUTURE_MS: i64 = 3_600_000;
-/// The engine answers by the deadline; if it does not, the answer is given this much later.
-const ENGINE_GRACE: Duration = Duration::from_secs(5);
-/// Clients look elsewhere only when the connection goes: so it does, this long after the first refusal.
-pub(super) const CARETAKER_CLOSES_IN: Duration = Duration::from_secs(1);
 
 /// Starts every append before it returns; the future only awaits them.
 pub(crate) fn start(
@@ -65,7 +54,7 @@ pub(crate) fn start(
     let (version, listener) = (context.api_version, context.listener.clone());
     let client = context.client_id.clone();
     async move {
-        let mut answer = Answer { version, deadline, ..Answer::default() };
+        let mut answer = Answer::new(version, deadline);
         for topic in topics {
             answer.topic(topic).await;
         }
@@ -177,134 +166,6 @@ impl From<lookup::Refused> for Pending {
         match refused.hint {
             Some(LeaderHint { leader, epoch }) => AppendError::NotLeader { leader, epoch }.into(),
             None => refused.code.into(),
-        }
-    }
-}
-
-struct Answer {
-    version: i16,
-    deadline: Instant,
-    topics: Vec<TopicProduceResponse>,
-    leaders: BTreeSet<BrokerId>,
-    failed: bool,
-    quorum_lost: bool,
-}
-
-impl Default for Answer {
-    fn default() -> Self {
-        Self {
-            version: 0,
-            deadline: Instant::now(),
-            topics: Vec::new(),
-            leaders: BTreeSet::new(),
-            failed: false,
-            quorum_lost: false,
-        }
-    }
-}
-
-impl Answer {
-    async fn topic(&mut self, topic: PendingTopic) {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (index, pending) in topic.partitions {
-            let outcome = self.outcome(pending).await;
-            partitions.push(self.partition(index, outcome));
-        }
-        self.topics.push(
-            TopicProduceResponse::default()
-                .with_name(topic.name)
-                .with_topic_id(topic.id)
-                .with_partition_responses(partitions),
-        );
-    }
-
-    /// A batch whose fate the engine does not tell may be in the log: 7, and the client sends it again.
-    async fn outcome(&self, pending: Pending) -> Result<Appended, Rejected> {
-        match pending {
-            Pending::Refused(failure) => Err(Rejected::Request(failure)),
-            Pending::Failed(error) => Err(Rejected::Append(error)),
-            Pending::Submitted(answer) => {
-                let latest = tokio::time::Instant::from_std(self.deadline + ENGINE_GRACE);
-                match tokio::time::timeout_at(latest, answer).await {
-                    Ok(Ok(outcome)) => outcome.map_err(Rejected::Append),
-                    Ok(Err(_)) | Err(_) => Err(Rejected::Append(AppendError::TimedOut)),
-                }
-            }
-        }
-    }
-
-    fn partition(&mut self, index: i32, outcome: Result<Appended, Rejected>) -> PartitionProduceResponse {
-        let answer = PartitionProduceResponse::default().with_index(index);
-        let rejected = match outcome {
-            Ok(appended) => {
-                return answer
-                    .with_base_offset(appended.base_offset)
-                    .with_log_start_offset(appended.log_start_offset);
-            }
-            Err(rejected) => rejected,
-        };
-        self.failed = true;
-        self.quorum_lost |= rejected == Rejected::Append(AppendError::QuorumLost);
-        let failure = rejected.failure();
-        let message =
-            Some(failure.message.clone()).filter(|m| !m.is_empty() && self.version >= MESSAGES_FROM);
-        answer
-            .with_error_code(failure.code)
-            .with_error_message(message.map(StrBytes::from_string))
-            .with_base_offset(-1)
-            .with_log_start_offset(-1)
-            .with_current_leader(self.leader_of(&rejected))
-    }
-
-    fn leader_of(&mut self, rejected: &Rejected) -> LeaderIdAndEpoch {
-        match rejected {
-            Rejected::Append(AppendError::NotLeader { leader, epoch: term })
-                if self.version >= LEADERS_FROM =>
-            {
-                self.leaders.extend(leader);
-                LeaderIdAndEpoch::default()
-                    .with_leader_id(leader.map_or(NOBODY, node_id))
-                    .with_leader_epoch(epoch(*term))
-            }
-            _ => LeaderIdAndEpoch::default(),
-        }
-    }
-
-    /// Without acks a closed connection is the only way to say that something failed.
-    fn after(&self, acks: i16, client: Option<&str>) -> After {
-        if acks == 0 && self.failed {
-            tracing::info!(client, "a produce without acks failed");
-            return After::Close("a produce without acks failed");
-        }
-        if self.quorum_lost { After::CloseIn(CARETAKER_CLOSES_IN) } else { After::Continue }
-    }
-
-    fn response(self, backend: &dyn Backend, listener: &str) -> ProduceResponse {
-        let cluster = backend.cluster();
-        let known = self.leaders.iter().filter_map(|id| endpoints::of(backend, &cluster, *id, listener));
-        let nodes = known.map(|endpoint| {
-            NodeEndpoint::default()
-                .with_node_id(endpoint.node())
-                .with_host(endpoint.host())
-                .with_port(endpoint.port())
-                .with_rack(endpoint.rack())
-        });
-        ProduceResponse::default().with_node_endpoints(nodes.collect()).with_responses(self.topics)
-    }
-}
-
-/// Why a batch was not acknowledged: the request is at fault, or the engine said no.
-#[derive(PartialEq)]
-enum Rejected {
-    Request(Failure),
-    Append(AppendError),
-}
-
-impl Rejected {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Request(failure) => failure.clone(),
-            Self::Append(error) => Failure::new(error.code(), error.to_string()),
         }
     }
 }

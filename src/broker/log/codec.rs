@@ -59,7 +59,7 @@ use chronik_core::ids::{BrokerId, ClusterId, DiskId, GroupId};
 use uuid::Uuid;
 
 use super::identity::Identity;
-use super::types::{BatchProducer, EntryKind};
+use super::types::EntryKind;
 
 pub(super) const FORMAT: u16 = 1;
 pub(super) const SEGMENT_HEADER: usize = 128;
@@ -293,7 +293,6 @@ impl OpHeader {
     pub(super) fn total(&self) -> usize {
         OP_HEADER + self.payload_length as usize
     }
-
 
     fn encode(&self, salt: u32) -> [u8; OP_HEADER] {
         let mut b = [0; OP_HEADER];

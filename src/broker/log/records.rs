@@ -45,8 +45,8 @@ impl Iterator for Records<'_> {
         let number = self.number;
         if number == self.count {
             let left = !std::mem::take(&mut self.rest).is_empty();
-            return left
-                .then(|| Err(RecordError { number, what: "bytes are left over after the last record" }));
+            let leftover = RecordError { number, what: "bytes are left over after the last record" };
+            return left.then_some(Err(leftover));
         }
         let record = self.read();
         match record {

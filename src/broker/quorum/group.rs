@@ -296,9 +296,8 @@ impl Group {
 
     /// Appends an entry that consumes `records` offsets; gives its index.
     pub fn propose(&mut self, kind: EntryKind, data: Bytes, records: u32) -> Result<LogIndex, ProposeError> {
-        let mut entry = Entry::default();
-        entry.context = Bytes::copy_from_slice(&[kind as u8, ENTRY_VERSION]);
-        entry.data = data;
+        let context = Bytes::copy_from_slice(&[kind as u8, ENTRY_VERSION]);
+        let entry = Entry { context, data, ..Entry::default() };
         let index = self.propose_entry(entry)?;
         self.next_offset += Offset::from(records);
         Ok(index)
@@ -445,11 +444,12 @@ fn first_membership(config: &GroupConfig) -> ConfState {
 }
 
 fn to_raft_state(state: HardState) -> raft::eraftpb::HardState {
-    let mut hard_state = raft::eraftpb::HardState::default();
-    hard_state.term = state.term;
-    hard_state.vote = state.vote;
-    hard_state.commit = state.commit;
-    hard_state
+    raft::eraftpb::HardState {
+        term: state.term,
+        vote: state.vote,
+        commit: state.commit,
+        ..raft::eraftpb::HardState::default()
+    }
 }
 
 fn from_raft_state(state: &raft::eraftpb::HardState) -> HardState {

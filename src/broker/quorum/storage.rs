@@ -131,9 +131,7 @@ pub(super) const ENTRY_VERSION: u8 = 1;
 
 /// Rebuilds raft's entry from the log's.
 fn to_raft(stored: LogEntry) -> Entry {
-    let mut entry = Entry::default();
-    entry.index = stored.index;
-    entry.term = stored.term;
+    let mut entry = Entry { index: stored.index, term: stored.term, ..Entry::default() };
     match stored.kind {
         EntryKind::Empty => {}
         EntryKind::Membership => {

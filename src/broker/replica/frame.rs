@@ -165,7 +165,7 @@ fn put_triple(bytes: &mut BytesMut, group: GroupId, second: u64, third: u64) {
 }
 
 fn triples(mut bytes: Bytes) -> Result<impl Iterator<Item = (GroupId, u64, u64)>, FrameError> {
-    if bytes.len() % TRIPLE_BYTES != 0 {
+    if !bytes.len().is_multiple_of(TRIPLE_BYTES) {
         return Err(FrameError::Cut);
     }
     Ok(std::iter::from_fn(move || {

@@ -51,4 +51,4 @@ impl Default for ServerSettings {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

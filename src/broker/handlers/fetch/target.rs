@@ -150,10 +150,10 @@ fn look(replica: &dyn ReplicaHandle, wanted: &Wanted) -> Result<Found, Refused> 
         log_start_offset: replica.log_start_offset(),
         ..Found::default()
     };
-    if beyond == OFFSET_OUT_OF_RANGE {
-        if let Some(diverging) = divergence(replica, wanted) {
-            return Ok(Found { diverging: Some(diverging), ..found });
-        }
+    if beyond == OFFSET_OUT_OF_RANGE
+        && let Some(diverging) = divergence(replica, wanted)
+    {
+        return Ok(Found { diverging: Some(diverging), ..found });
     }
     // The end may move between the two reads, the high watermark with it: it is never beyond the end.
     let end = replica.log_end_offset().max(found.high_watermark);

@@ -44,4 +44,6 @@ pub(crate) fn decode<Q: Decodable>(
 }
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,6 @@
+//! The server through real TCP, over a backend in memory.
+
+pub(crate) mod client;
+mod hostile;
+mod order;
+mod versions;
