@@ -162,7 +162,7 @@ impl TestBackend {
                 allowed: Some(refusal.allowed),
                 message,
             };
-            Problem { status: status.as_u16(), error }
+            Problem { status: status.as_u16(), error: Box::new(error) }
         })
     }
 }
