@@ -2,12 +2,14 @@
 
 mod answer;
 mod routes;
+mod socket;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chronik_core::ids::GroupId;
 use chronik_core::view::{ClusterReport, TopicReport};
@@ -18,9 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::{ErrorBody, Problem};
 pub use routes::{CreateTopicBody, PatchTopicBody};
+use socket::BoundedListener;
 
 /// Watch streams open at once, at most.
 const MAX_WATCHES: usize = 64;
+
+/// Connections open at once, at most.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection on which nothing moved for this long is closed. Longer than any request may take.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the admin API asks of the broker.
 pub trait AdminBackend: Send + Sync + 'static {
@@ -71,6 +79,7 @@ pub fn serve<B: AdminBackend>(socket: TcpListener, backend: B) -> io::Result<Adm
     let admin =
         Arc::new(Admin { backend, watches: Arc::new(Semaphore::new(MAX_WATCHES)), stop: stop.clone() });
     let router = routes::router(admin);
+    let socket = BoundedListener::new(socket, MAX_CONNECTIONS, PATIENCE);
     let stopped = stop.clone().cancelled_owned();
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
@@ -84,8 +93,11 @@ impl AdminServer {
     /// Ends watches and takes no more requests.
     pub async fn stop(self) {
         self.stop.cancel();
-        if tokio::time::timeout(std::time::Duration::from_secs(2), self.task).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(2), self.task).await.is_err() {
             tracing::warn!("admin connections did not end in time");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,8 @@ use super::{Admin, AdminBackend, ConfigChanges, watch};
 
 /// Longest request body.
 const MAX_BODY: usize = 1 << 20;
+/// Longest a drain is waited for; it goes on without its asker.
+const DRAIN: Duration = Duration::from_secs(60);
 
 /// `POST /v1/topics`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -54,6 +58,8 @@ struct ListQuery {
 }
 
 type Shared<B> = State<Arc<Admin<B>>>;
+type Named = Result<Path<String>, PathRejection>;
+type Sent = Result<Bytes, BytesRejection>;
 
 pub(super) fn router<B: AdminBackend>(admin: Arc<Admin<B>>) -> Router {
     Router::new()
@@ -96,23 +102,21 @@ async fn cluster<B: AdminBackend>(State(admin): Shared<B>) -> Response {
 
 async fn topics<B: AdminBackend>(
     State(admin): Shared<B>,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) =
         query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.to_string()))?;
     Ok(Json(admin.backend.topics(query.partitions)).into_response())
 }
 
-async fn topic<B: AdminBackend>(
-    State(admin): Shared<B>,
-    Path(name): Path<String>,
-) -> Result<Response, Problem> {
+async fn topic<B: AdminBackend>(State(admin): Shared<B>, name: Named) -> Result<Response, Problem> {
+    let name = named(name)?;
     let report = admin.backend.topic(&name).ok_or_else(|| no_topic(&name))?;
     Ok(Json(report).into_response())
 }
 
-async fn create<B: AdminBackend>(State(admin): Shared<B>, body: Bytes) -> Result<Response, Problem> {
-    let body: CreateTopicBody = parse(&body)?;
+async fn create<B: AdminBackend>(State(admin): Shared<B>, body: Sent) -> Result<Response, Problem> {
+    let body: CreateTopicBody = parse(body)?;
     let name = body.name.clone();
     admin.backend.create(body).await?;
     let report = admin.backend.topic(&name).ok_or_else(|| no_topic(&name))?;
@@ -121,25 +125,28 @@ async fn create<B: AdminBackend>(State(admin): Shared<B>, body: Bytes) -> Result
 
 async fn alter<B: AdminBackend>(
     State(admin): Shared<B>,
-    Path(name): Path<String>,
-    body: Bytes,
+    name: Named,
+    body: Sent,
 ) -> Result<Response, Problem> {
-    admin.backend.alter(name.clone(), parse(&body)?).await?;
+    let name = named(name)?;
+    admin.backend.alter(name.clone(), parse(body)?).await?;
     let report = admin.backend.topic(&name).ok_or_else(|| no_topic(&name))?;
     Ok(Json(report).into_response())
 }
 
-async fn delete<B: AdminBackend>(
-    State(admin): Shared<B>,
-    Path(name): Path<String>,
-) -> Result<Response, Problem> {
-    admin.backend.delete(name).await?;
+async fn delete<B: AdminBackend>(State(admin): Shared<B>, name: Named) -> Result<Response, Problem> {
+    admin.backend.delete(named(name)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn drain<B: AdminBackend>(State(admin): Shared<B>) -> Response {
-    admin.backend.drain().await;
-    StatusCode::NO_CONTENT.into_response()
+async fn drain<B: AdminBackend>(State(admin): Shared<B>) -> Result<Response, Problem> {
+    match tokio::time::timeout(DRAIN, admin.backend.drain()).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(_) => {
+            let message = format!("not all leaderships moved away within {} s", DRAIN.as_secs());
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "drain_not_done", message))
+        }
+    }
 }
 
 async fn unknown_path(uri: axum::http::Uri) -> Problem {
@@ -156,14 +163,25 @@ async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Probl
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_body",
-            format!("the body is not what is expected: {error}"),
-        )
+fn parse<T: DeserializeOwned>(body: Sent) -> Result<T, Problem> {
+    let body = body.map_err(|rejection| {
+        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            "body_too_large"
+        } else {
+            "invalid_body"
+        };
+        let message = format!("{}; at most {MAX_BODY} bytes are allowed", rejection.body_text());
+        Problem::new(rejection.status(), code, message)
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("the body is not the JSON that is expected: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_body", message)
     })
+}
+
+fn named(name: Named) -> Result<String, Problem> {
+    name.map(|Path(name)| name)
+        .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_path", rejection.body_text()))
 }
 
 fn no_topic(name: &str) -> Problem {
