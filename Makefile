@@ -9,7 +9,7 @@ STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$
 include mk/box.mk
 include mk/quickstart.mk
 
-.PHONY: help build test test-fast format-check clippy imports unit chart-test processes brokers brokers-stop clean-leftovers
+.PHONY: help crds build test test-fast format-check clippy imports unit processes brokers brokers-stop clean-leftovers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -19,7 +19,7 @@ build: ## release binaries of broker and operator in target/release
 
 test: clean-leftovers test-fast ## all that CI runs
 
-test-fast: format-check imports clippy unit chart-test processes ## what needs no Kubernetes
+test-fast: format-check imports clippy unit processes ## what needs no Kubernetes
 
 clean-leftovers: ## end what an interrupted run left behind
 	@mk/brokers.sh stop
@@ -36,9 +36,13 @@ clippy:
 unit: ## unit and property tests
 	$(STEP) cargo test --locked -p chronik-core -p chronik-api -p chronik-broker -p chronik-controller
 
+crds: ## write the generated CRDs anew
+	$(STEP) cargo run --locked --quiet -p chronik-controller -- crds --dir crds --dir charts/chronik/files/crds
+
 processes: ## three real brokers, a real client, real kills
-	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk --target-dir target/faulty
-	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/debug/chronik-broker cargo test --locked -p chronik-e2e -- --test-threads=1
+	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk
+	@install -D target/debug/chronik-broker target/faulty/chronik-broker
+	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/chronik-broker cargo test --locked -p chronik-e2e -- --test-threads=1 --nocapture
 
 brokers: ## three fresh release brokers on 127.0.0.1:19092, :29092, :39092
 	$(STEP) cargo build --locked --release -p chronik-broker
