@@ -1,0 +1,178 @@
+//! One broker process: its folder, its addresses, its signals. Ends the process by its own pid when dropped.
+
+use std::fs::{File, OpenOptions};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait;
+
+const KAFKA: u16 = 9092;
+const PEER: u16 = 9093;
+const ADMIN: u16 = 9095;
+
+/// A broker, running or not.
+pub struct Broker {
+    /// Its number, from 1.
+    pub id: i32,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// Where all its lives write their log.
+    pub log: PathBuf,
+    ip: Ipv4Addr,
+    voters: String,
+    child: Option<Child>,
+}
+
+/// The binary under test.
+fn binary() -> PathBuf {
+    let path = std::env::var_os("CHRONIK_BROKER_BIN")
+        .expect("CHRONIK_BROKER_BIN names no chronik-broker built with --features faulty-disk");
+    PathBuf::from(path)
+}
+
+impl Broker {
+    pub(crate) fn new(id: i32, folder: PathBuf, ip: Ipv4Addr, voters: String) -> Self {
+        let log = folder.join("log");
+        Self { id, data: folder.join("data"), log, ip, voters, child: None }
+    }
+
+    /// Where Kafka clients reach it.
+    pub fn kafka(&self) -> SocketAddr {
+        self.at(KAFKA)
+    }
+
+    /// Where brokers reach it.
+    pub fn peer(&self) -> SocketAddr {
+        self.at(PEER)
+    }
+
+    /// Where its admin API is.
+    pub fn admin(&self) -> SocketAddr {
+        self.at(ADMIN)
+    }
+
+    pub(crate) fn peer_of(ip: Ipv4Addr) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(ip), PEER)
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(self.ip), port)
+    }
+
+    /// Makes its data folder, as an initial voter.
+    pub fn format(&self) {
+        let done = Command::new(binary())
+            .args(["format", "--cluster-id", "e2e", "--initial-voters", &self.voters])
+            .args(["--broker-id", &self.id.to_string()])
+            .arg("--data-dir")
+            .arg(&self.data)
+            .output()
+            .expect("start chronik-broker format");
+        assert!(done.status.success(), "format: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Starts its process.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "broker {} runs already", self.id);
+        self.child = Some(self.spawn(self.ip, self.log_file()));
+    }
+
+    /// Starts another process on the same folder, at addresses of its own; the caller waits for its end.
+    pub fn spawn_second(&self, ip: Ipv4Addr, log: File) -> Child {
+        self.spawn(ip, log)
+    }
+
+    fn spawn(&self, ip: Ipv4Addr, log: File) -> Child {
+        Command::new(binary())
+            .arg("run")
+            .arg("--data-dir")
+            .arg(&self.data)
+            .args(["--listener", &format!("PLAINTEXT={ip}:{KAFKA}")])
+            .args(["--peer-listener", &format!("{ip}:{PEER}")])
+            .args(["--admin-listener", &format!("{ip}:{ADMIN}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("start chronik-broker run")
+    }
+
+    fn log_file(&self) -> File {
+        OpenOptions::new().create(true).append(true).open(&self.log).expect("open the broker's log")
+    }
+
+    /// kill -9, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait_gone();
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGTERM only.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// How the process ended, once it does so by itself.
+    pub fn wait_end(&mut self, limit: Duration) -> ExitStatus {
+        let id = self.id;
+        let child = self.child.as_mut().expect("the broker runs");
+        let (status, _) = wait::until(&format!("end of broker {id}"), limit, || {
+            child.try_wait().expect("wait for a child").ok_or_else(|| "it still runs".to_owned())
+        });
+        self.child = None;
+        status
+    }
+
+    /// Whether its process is there.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("wait for a child").is_none())
+    }
+
+    /// The end of its log, for messages.
+    pub fn log_tail(&self, lines: usize) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// What its disk does wrong from now on; `{}` is nothing.
+    pub fn set_faults(&self, json: &str) {
+        let (new, file) = (self.data.join("faults.tmp"), self.data.join("faults.json"));
+        std::fs::write(&new, json).and_then(|()| std::fs::rename(&new, &file)).expect("write faults.json");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("the broker runs");
+        // Not waited for yet, so that the id is still this process's.
+        kill_process(Pid::from_child(child), signal).expect("signal the broker");
+    }
+
+    fn wait_gone(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.wait().expect("wait for a child");
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

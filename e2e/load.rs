@@ -1,0 +1,198 @@
+//! A producer that keeps book: what was sent, what was acknowledged and where, and the longest silence.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+use crate::wait;
+
+/// What became of the records.
+#[derive(Default)]
+pub struct Book {
+    /// Acknowledged: number by partition and offset.
+    pub acked: BTreeMap<(i32, i64), u64>,
+    /// When each acknowledgement came, by partition.
+    pub times: BTreeMap<i32, Vec<Instant>>,
+    /// Failed: number and why.
+    pub failed: Vec<(u64, String)>,
+    /// Two acknowledgements for one offset.
+    pub clashes: Vec<(i32, i64)>,
+}
+
+impl Book {
+    /// The longest time between two acknowledgements of one partition since `from`.
+    pub fn longest_stall(&self, from: Instant) -> Duration {
+        let gaps = self.times.values().flat_map(|times| times.windows(2)).filter(|pair| pair[1] >= from);
+        gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Book>>);
+
+impl Keeper {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().expect("the book")
+    }
+}
+
+impl ClientContext for Keeper {}
+
+impl ProducerContext for Keeper {
+    type DeliveryOpaque = Box<u64>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: Box<u64>) {
+        let mut book = self.book();
+        match result {
+            Ok(message) => {
+                let place = (message.partition(), message.offset());
+                book.times.entry(place.0).or_default().push(Instant::now());
+                if book.acked.insert(place, *number).is_some() {
+                    book.clashes.push(place);
+                }
+            }
+            Err((error, _)) => book.failed.push((*number, text(error))),
+        }
+    }
+}
+
+fn text(error: &KafkaError) -> String {
+    crate::kafka::code(error).map_or_else(|| error.to_string(), |code| format!("{code:?}"))
+}
+
+/// Settings of an idempotent producer that never gives a record up on its own.
+pub fn idempotent(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", "2")
+        .set("message.timeout.ms", "120000")
+        .set("retry.backoff.ms", "50")
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "200");
+    config
+}
+
+/// Settings of a producer that tells the first error instead of trying again.
+pub fn one_try(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("acks", "all")
+        .set("retries", "0")
+        .set("message.timeout.ms", "8000");
+    config
+}
+
+/// Sends one record to each partition and says what came of each: `Ok`, or Kafka's error by name.
+pub fn send_each(config: &ClientConfig, topic: &str, partitions: usize) -> Vec<Result<i64, String>> {
+    let keeper = Keeper::default();
+    let producer: ThreadedProducer<Keeper> = config.create_with_context(keeper.clone()).expect("a producer");
+    for partition in 0..partitions {
+        let number = partition as u64;
+        send(&producer, topic, partition as i32, number).expect("the queue is empty");
+    }
+    producer.flush(Duration::from_secs(20)).expect("flush");
+    let book = keeper.book();
+    let outcome = |partition: usize| {
+        let failure = book.failed.iter().find(|(number, _)| *number == partition as u64);
+        let offset = book.acked.keys().find(|(p, _)| *p == partition as i32).map(|(_, offset)| *offset);
+        match (offset, failure) {
+            (Some(offset), None) => Ok(offset),
+            (_, Some((_, why))) => Err(why.clone()),
+            (None, None) => Err("no word".to_owned()),
+        }
+    };
+    (0..partitions).map(outcome).collect()
+}
+
+fn send(
+    producer: &ThreadedProducer<Keeper>,
+    topic: &str,
+    partition: i32,
+    number: u64,
+) -> Result<(), KafkaError> {
+    let payload = format!("record {number}");
+    let record = BaseRecord::<(), str, Box<u64>>::with_opaque_to(topic, Box::new(number))
+        .partition(partition)
+        .payload(payload.as_str());
+    producer.send(record).map_err(|(error, _)| error)
+}
+
+/// Records sent in the background, in turn to all partitions.
+pub struct Load {
+    keeper: Keeper,
+    stop: Arc<AtomicBool>,
+    sender: Option<JoinHandle<u64>>,
+}
+
+impl Load {
+    /// Starts to send a record every `pace`.
+    pub fn start(config: &ClientConfig, topic: &str, partitions: usize, pace: Duration) -> Self {
+        let (keeper, stop) = (Keeper::default(), Arc::new(AtomicBool::new(false)));
+        let producer: ThreadedProducer<Keeper> =
+            config.create_with_context(keeper.clone()).expect("a producer");
+        let (stopped, topic) = (Arc::clone(&stop), topic.to_owned());
+        let sender = std::thread::spawn(move || {
+            let mut number = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                // A full queue is the only refusal here: the record is sent at the next turn.
+                if send(&producer, &topic, (number % partitions as u64) as i32, number).is_ok() {
+                    number += 1;
+                }
+                std::thread::sleep(pace);
+            }
+            producer.flush(Duration::from_secs(120)).expect("flush");
+            number
+        });
+        Self { keeper, stop, sender: Some(sender) }
+    }
+
+    /// Acknowledgements so far.
+    pub fn acked(&self) -> usize {
+        self.keeper.book().acked.len()
+    }
+
+    /// Waits for so many more acknowledgements on every partition.
+    pub fn await_acks(&self, partitions: usize, more: usize, limit: Duration) -> Duration {
+        let counts = |book: &Book| -> Vec<usize> {
+            (0..partitions as i32).map(|p| book.times.get(&p).map_or(0, Vec::len)).collect()
+        };
+        let before = counts(&self.keeper.book());
+        let look = || {
+            let now = counts(&self.keeper.book());
+            let behind = before.iter().zip(&now).position(|(then, now)| *now < then + more);
+            wait::holds(behind.is_none(), || format!("partition {behind:?}: {before:?} -> {now:?}"))
+        };
+        wait::until("acknowledgements", limit, look).1
+    }
+
+    /// The longest time without an acknowledgement on any one partition since `from`.
+    pub fn longest_stall(&self, from: Instant) -> Duration {
+        self.keeper.book().longest_stall(from)
+    }
+
+    /// Stops sending, waits for the last answer, and gives the count of records sent, and the book.
+    pub fn finish(mut self) -> (u64, Book) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.take().expect("running").join().expect("the sender");
+        (sent, std::mem::take(&mut *self.keeper.book()))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,83 @@
+//! Nothing acknowledged is lost, on disks that forget at a kill what was not synced; and the proof that this could fail.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chronik_e2e::cluster::{BROKERS, Cluster};
+use chronik_e2e::kafka;
+use chronik_e2e::load::{self, Book, Load};
+
+const PARTITIONS: usize = 6;
+const PACE: Duration = Duration::from_millis(2);
+const GOES_ON: Duration = Duration::from_secs(40);
+
+#[test]
+fn nothing_acknowledged_is_lost() {
+    let rounds: usize = std::env::var("CHRONIK_ROUNDS").map_or(10, |n| n.parse().expect("CHRONIK_ROUNDS"));
+    let mut cluster = Cluster::start("durability");
+    cluster.create_topic("t", PARTITIONS);
+    let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 20, GOES_ON);
+    for round in 0..rounds {
+        let leader = cluster.leader("t", round % PARTITIONS);
+        let victims = match round % 3 {
+            0 => vec![leader],
+            1 => vec![leader % 3 + 1],
+            _ => BROKERS.to_vec(),
+        };
+        victims.iter().for_each(|id| cluster.broker_mut(*id).kill());
+        if victims.len() == 1 {
+            load.await_acks(PARTITIONS, 20, GOES_ON);
+        }
+        victims.iter().for_each(|id| cluster.broker_mut(*id).start());
+        let back = cluster.await_isr("t", PARTITIONS, &BROKERS, GOES_ON);
+        load.await_acks(PARTITIONS, 20, GOES_ON);
+        println!(
+            "round {round}: killed {victims:?}, ISR full again after {back:?}, {} acknowledged",
+            load.acked()
+        );
+    }
+    let (sent, book) = load.finish();
+    assert_eq!(book.failed, Vec::new(), "sends that failed");
+    check(&cluster, sent, &book);
+}
+
+/// Every acknowledged record lies at its offset, offsets have no gap, no record is there twice.
+fn check(cluster: &Cluster, sent: u64, book: &Book) {
+    assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
+    let mut read = BTreeSet::new();
+    for partition in 0..PARTITIONS as i32 {
+        let (records, end) = kafka::read(&cluster.bootstrap(), "t", partition);
+        assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
+        for (expected, record) in records.iter().enumerate() {
+            assert_eq!(record.offset, expected as i64, "partition {partition}: a gap");
+            assert!(read.insert(record.payload.clone()), "partition {partition}: {record:?} is there twice");
+        }
+        for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
+            let found = records.get(*offset as usize).map(|record| record.payload.as_str());
+            assert_eq!(
+                found,
+                Some(format!("record {number}").as_str()),
+                "acknowledged at {partition}/{offset}"
+            );
+        }
+    }
+    println!("{sent} sent, {} acknowledged, {} read back, no gap, none twice", book.acked.len(), read.len());
+}
+
+#[test]
+fn without_the_sync_acknowledged_records_are_lost() {
+    let mut cluster = Cluster::start("unsynced");
+    cluster.create_topic("t", PARTITIONS);
+    BROKERS.iter().for_each(|id| cluster.broker(*id).set_faults(r#"{"skip_sync": true}"#));
+    let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 50, GOES_ON);
+    let (_, book) = load.finish();
+    BROKERS.iter().for_each(|id| cluster.broker_mut(*id).kill());
+    BROKERS.iter().for_each(|id| cluster.broker(*id).set_faults("{}"));
+    BROKERS.iter().for_each(|id| cluster.broker_mut(*id).start());
+    cluster.await_isr("t", PARTITIONS, &BROKERS, GOES_ON);
+    let kept: i64 = (0..PARTITIONS as i32).map(|p| kafka::end(&cluster.bootstrap(), "t", p)).sum();
+    println!("{} acknowledged without a sync, {kept} left after the kill of all three", book.acked.len());
+    assert!(kept < book.acked.len() as i64, "the disk that forgets did not forget: the test proves nothing");
+}
