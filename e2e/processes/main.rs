@@ -1,4 +1,9 @@
 //! Three real brokers, a real librdkafka client, real kills. Needs CHRONIK_BROKER_BIN, built with `faulty-disk`.
 
+#![allow(clippy::print_stdout)] // Figures are part of what these tests are for.
+
+mod bad_input;
+mod disks;
 mod durability;
+mod faults;
 mod scenarios;

@@ -23,6 +23,11 @@ fn one_after_the_other(cluster: &mut Cluster, survivor: i32) {
     let mut two = [survivor, dead[1]];
     two.sort_unstable();
 
+    let leads = |cluster: &Cluster, id: i32| {
+        let seen = cluster.metadata(survivor, "t").expect("Metadata");
+        seen.iter().filter(|p| p.leader == id).count()
+    };
+    let led = [leads(cluster, dead[0]), leads(cluster, dead[1]), leads(cluster, survivor)];
     cluster.broker_mut(dead[0]).kill();
     let first = cluster.await_isr("t", PARTITIONS, &two, SOON);
     expect_all_sent(cluster);
@@ -39,7 +44,7 @@ fn one_after_the_other(cluster: &mut Cluster, survivor: i32) {
     let back = cluster.await_isr("t", PARTITIONS, &BROKERS, BACK);
     expect_all_sent(cluster);
     println!(
-        "survivor {survivor}: ISR {two:?} after {first:?}, [{survivor}] after {second:?}, full {back:?} after the restart"
+        "survivor {survivor} ({dead:?} killed; partitions led by these and it: {led:?}): ISR {two:?} after {first:?}, [{survivor}] after {second:?}, full {back:?} after the restart"
     );
 }
 
