@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use chronik_core::ids::{GroupId, ReplicaId};
 use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::net::TcpListener;
@@ -95,7 +96,8 @@ impl Parts {
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
             isr_changes: Arc::new(IsrChanges::default()),
-            formed: watch::Sender::new(None),
+            // Known before the first peer speaks: a restarted broker must not take itself for an empty one.
+            formed: watch::Sender::new(metadata_voters(&recovered)),
         };
         // Every port is bound before anything is promised to anyone.
         let listeners = bind_kafka(&settings).await?;
@@ -197,7 +199,7 @@ impl Parts {
         anyhow!("the peer transport ended")
     }
 
-    fn found(&self, voters: Option<Vec<chronik_core::ids::ReplicaId>>) {
+    fn found(&self, voters: Option<Vec<ReplicaId>>) {
         if let Some(voters) = voters {
             self.engine.submit(Event::StartMetadata { voters });
         }
@@ -220,6 +222,11 @@ impl Parts {
             incarnation_start: self.folder.incarnation.start,
         }
     }
+}
+
+/// The voters of the metadata group found on the disk, if it holds that group.
+fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {
+    recovered.iter().find(|group| group.group == GroupId::METADATA).map(|group| group.header.voters.clone())
 }
 
 /// Registers this broker; returns once that is applied, or fails when the cluster refuses it.
