@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chronik_e2e::cluster::{BROKERS, Cluster};
-use chronik_e2e::load;
+use chronik_e2e::{load, wait};
 
 const PARTITIONS: usize = 12;
 const SOON: Duration = Duration::from_secs(2);
@@ -23,11 +23,9 @@ fn one_after_the_other(cluster: &mut Cluster, survivor: i32) {
     let mut two = [survivor, dead[1]];
     two.sort_unstable();
 
-    let leads = |cluster: &Cluster, id: i32| {
-        let seen = cluster.metadata(survivor, "t").expect("Metadata");
-        seen.iter().filter(|p| p.leader == id).count()
-    };
-    let led = [leads(cluster, dead[0]), leads(cluster, dead[1]), leads(cluster, survivor)];
+    let (seen, _) = wait::until("Metadata", SOON, || cluster.metadata(survivor, "t"));
+    let leads = |id: i32| seen.iter().filter(|p| p.leader == id).count();
+    let led = [leads(dead[0]), leads(dead[1]), leads(survivor)];
     cluster.broker_mut(dead[0]).kill();
     let first = cluster.await_isr("t", PARTITIONS, &two, SOON);
     expect_all_sent(cluster);
