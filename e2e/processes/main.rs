@@ -1,6 +1,9 @@
 //! Three real brokers, a real librdkafka client, real kills. Needs CHRONIK_BROKER_BIN, built with `faulty-disk`.
 
-#![expect(clippy::print_stdout, reason = "figures are what these tests are read for")]
+#![allow(clippy::print_stdout)] // Figures are part of what these tests are for.
 
+mod bad_input;
+mod disks;
 mod durability;
+mod faults;
 mod scenarios;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chronik_e2e::cluster::{BROKERS, Cluster};
-use chronik_e2e::load;
+use chronik_e2e::{load, wait};
 
 const PARTITIONS: usize = 12;
 const SOON: Duration = Duration::from_secs(2);
@@ -23,6 +23,9 @@ fn one_after_the_other(cluster: &mut Cluster, survivor: i32) {
     let mut two = [survivor, dead[1]];
     two.sort_unstable();
 
+    let (seen, _) = wait::until("Metadata", SOON, || cluster.metadata(survivor, "t"));
+    let leads = |id: i32| seen.iter().filter(|p| p.leader == id).count();
+    let led = [leads(dead[0]), leads(dead[1]), leads(survivor)];
     cluster.broker_mut(dead[0]).kill();
     let first = cluster.await_isr("t", PARTITIONS, &two, SOON);
     expect_all_sent(cluster);
@@ -39,7 +42,7 @@ fn one_after_the_other(cluster: &mut Cluster, survivor: i32) {
     let back = cluster.await_isr("t", PARTITIONS, &BROKERS, BACK);
     expect_all_sent(cluster);
     println!(
-        "survivor {survivor}: ISR {two:?} after {first:?}, [{survivor}] after {second:?}, full {back:?} after the restart"
+        "survivor {survivor} ({dead:?} killed; partitions led by these and it: {led:?}): ISR {two:?} after {first:?}, [{survivor}] after {second:?}, full {back:?} after the restart"
     );
 }
 
