@@ -62,13 +62,15 @@ start_all() {
 
 await_ready() {
   local n=$1
+  sleep 0.2
   for _ in $(seq 300); do
-    if curl -fsS -m 2 "http://127.0.0.1:${n}9095/readyz" >/dev/null 2>&1; then return; fi
+    # Looked at first: another process on the port would answer for a broker that could not bind it.
     if ! kill -0 "$(cat "$root/$n/pid")" 2>/dev/null; then
       echo "broker $n ended; the last lines of target/brokers/$n/log:" >&2
       tail -n 5 "$root/$n/log" >&2
       exit 1
     fi
+    if curl -fsS -m 2 "http://127.0.0.1:${n}9095/readyz" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done
   echo "broker $n is not ready after 30 s: $(curl -sS -m 2 "http://127.0.0.1:${n}9095/readyz" 2>&1)" >&2

@@ -52,6 +52,8 @@ enum Reply {
     Unknown,
 }
 
+/// Longest wait for the other brokers to apply what this one has.
+const EVERYWHERE: Duration = Duration::from_secs(2);
 /// Pause before the leader is looked for again.
 const RETRY: Duration = Duration::from_millis(50);
 /// Longest wait for one reply before the leader is looked for again; a command may then be sent twice, which the state
@@ -78,6 +80,10 @@ impl Proposer {
         let deadline = Instant::now() + patience;
         let (index, applied) = self.until_applied(&command, deadline).await?;
         self.wait_for(index, deadline).await?;
+        if matches!(command, Command::AlterTopicConfigs(_)) {
+            // What was altered holds at the leaders when the client hears of it, unless one is slow.
+            self.await_everywhere(index).await;
+        }
         Ok(applied.into_result()?)
     }
 
@@ -150,16 +156,12 @@ impl Proposer {
         }
     }
 
-    /// Waits until every broker heard now has applied `index`, at most `patience`; true if all have.
-    pub async fn applied_everywhere(&self, index: LogIndex, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        while self.shared.liveness.metadata_applied_by_all() < index {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            sleep(Duration::from_millis(10)).await;
+    /// Waits until every broker heard now has applied `index`, for a bounded time.
+    async fn await_everywhere(&self, index: LogIndex) {
+        let deadline = Instant::now() + EVERYWHERE;
+        while self.shared.liveness.metadata_applied_by_all() < index && Instant::now() < deadline {
+            sleep(Duration::from_millis(5)).await;
         }
-        true
     }
 }
 
