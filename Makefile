@@ -6,10 +6,9 @@ SHELL := /bin/bash
 
 STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$((SECONDS - began)) s"; }; step
 
-include mk/box.mk
-include mk/quickstart.mk
+include mk/*.mk
 
-.PHONY: help crds build test test-fast format-check clippy imports unit processes brokers brokers-stop clean-leftovers
+.PHONY: help crds build test test-fast format-check deny clippy imports unit processes brokers brokers-stop clean-leftovers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -19,7 +18,7 @@ build: ## release binaries of broker and operator in target/release
 
 test: clean-leftovers test-fast ## all that CI runs
 
-test-fast: format-check imports clippy unit processes ## what needs no Kubernetes
+test-fast: format-check imports deny clippy unit processes ## what needs no Kubernetes
 
 clean-leftovers: ## end what an interrupted run left behind
 	@mk/brokers.sh stop
@@ -29,6 +28,9 @@ format-check:
 
 imports: ## the import table of ARCHITECTURE.md
 	$(STEP) mk/imports.sh
+
+deny: ## banned crates, licences and sources, by cargo-deny
+	$(STEP) mk/deny.sh
 
 clippy:
 	$(STEP) cargo clippy --locked --workspace --all-targets -- -D warnings
