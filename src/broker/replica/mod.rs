@@ -1,6 +1,6 @@
 //! Replicas: Kafka's rules on top of consensus. The engine owns all groups; the rest is what others see of it.
 //!
-//! Read `engine.rs` for the round, `partition.rs` for one partition, `driver.rs` for the thread. Opens no socket, knows
+//! Read `engine/mod.rs` for the round, `partition.rs` for one partition, `driver.rs` for the thread. Opens no socket, knows
 //! no request; reaches log, network and time through what it is given.
 
 mod append;

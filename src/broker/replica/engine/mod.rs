@@ -1,0 +1,230 @@
+//! All groups of this broker, driven by events: steps them, gathers one write and few frames per round. Sans-io.
+//!
+//! One round: take in events, then `finish_round` drains every group that was touched. Its entries join the write
+//! that is being gathered; at most one write is under way, so whatever arrives meanwhile shares the next sync.
+//! Here is the round; `groups`, `peers`, `elections` and `writes` hold what happens in it.
+
+mod elections;
+mod groups;
+mod peers;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use chronik_core::config::TopicDefaults;
+use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
+use chronik_core::metadata::ClusterState;
+use chronik_core::replication::isr::IsrConfig;
+use tokio::sync::{oneshot, watch};
+
+use self::writes::Gathering;
+use super::clock::Now;
+use super::event::Event;
+use super::handle::Partitions;
+use super::hosted::{Hosted, Serves};
+use super::liveness::{Liveness, Loss};
+use super::metadata::CommandError;
+use super::outbox::{Outbox, Transport};
+use super::partition::Surroundings;
+use super::views::Views;
+use crate::log::{Log, RecoveredGroup, WriteOp};
+
+/// What the engine is told once.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// This broker.
+    pub broker: BrokerId,
+    /// Its data folder.
+    pub disk: DiskId,
+    /// Ticks without a leader before raft's own election; the engine usually acts sooner.
+    pub election_ticks: usize,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// How often the ISR is checked, and its limits where a topic sets none.
+    pub isr: IsrConfig,
+    /// Configs where a topic sets none.
+    pub topics: TopicDefaults,
+}
+
+/// What the engine shares with the rest of the broker.
+#[derive(Clone)]
+pub struct Shared {
+    /// The cluster's state as applied here.
+    pub cluster: watch::Sender<Arc<ClusterState>>,
+    /// Hosted replicas.
+    pub partitions: Arc<Partitions>,
+    /// Views of all partitions.
+    pub views: Arc<Views>,
+    /// Brokers heard.
+    pub liveness: Arc<Liveness>,
+    /// Leader of the metadata group, as known here.
+    pub metadata_leader: watch::Sender<Option<BrokerId>>,
+    /// Set when the log has stopped for good: nothing is served any more.
+    pub log_stopped: Arc<AtomicBool>,
+    /// Replicas that left and joined ISRs led here.
+    pub isr_changes: Arc<IsrChanges>,
+    /// Whether the metadata group runs on this disk: the cluster is formed, as far as this broker knows.
+    pub formed: watch::Sender<Option<Vec<ReplicaId>>>,
+}
+
+/// Counts of replicas since the start.
+#[derive(Debug, Default)]
+pub struct IsrChanges {
+    /// Left an ISR.
+    pub shrinks: AtomicU64,
+    /// Joined an ISR.
+    pub expands: AtomicU64,
+}
+
+/// A broker's groups.
+pub struct Engine<T> {
+    config: EngineConfig,
+    shared: Shared,
+    log: Arc<Log>,
+    hosted: BTreeMap<GroupId, Hosted>,
+    /// Recovered replicas that metadata has not named yet.
+    recovered: HashMap<GroupId, RecoveredGroup>,
+    outbox: Outbox<T>,
+    touched: BTreeSet<GroupId>,
+    gathering: Gathering,
+    /// The write under way, kept until it is known to be on disk.
+    under_way: Option<(u64, Vec<WriteOp>)>,
+    retry_at_ms: Option<u64>,
+    stopped: Option<String>,
+    last_check_ms: u64,
+    pulse_due: bool,
+    draining: Option<Vec<oneshot::Sender<()>>>,
+    now: Now,
+}
+
+impl<T: Transport> Engine<T> {
+    /// An engine on a recovered log. The metadata group runs if the log holds it.
+    pub fn new(
+        config: EngineConfig,
+        shared: Shared,
+        log: Arc<Log>,
+        recovered: Vec<RecoveredGroup>,
+        transport: T,
+        now: Now,
+    ) -> Self {
+        let mut engine = Self {
+            config,
+            shared,
+            log,
+            hosted: BTreeMap::new(),
+            recovered: recovered.into_iter().map(|group| (group.group, group)).collect(),
+            outbox: Outbox::new(transport),
+            touched: BTreeSet::new(),
+            gathering: Gathering::default(),
+            under_way: None,
+            retry_at_ms: None,
+            stopped: None,
+            last_check_ms: now.ms,
+            pulse_due: true,
+            draining: None,
+            now,
+        };
+        if let Some(metadata) = engine.recovered.remove(&GroupId::METADATA) {
+            engine.open_metadata(metadata);
+        }
+        engine
+    }
+
+    /// Takes in one event.
+    pub fn handle(&mut self, event: Event, now: Now) {
+        self.now = now;
+        match event {
+            Event::Append { group, request, reply } => self.append(group, request, reply),
+            Event::Propose { command, reply } => match self.hosted.get_mut(&GroupId::METADATA) {
+                Some(Hosted { group, serves: Serves::Metadata(metadata), .. }) if self.stopped.is_none() => {
+                    metadata.propose(group, &command, reply);
+                    self.touched.insert(GroupId::METADATA);
+                }
+                _ => drop(reply.send(Err(CommandError::NotLeader))),
+            },
+            Event::PeerUp { broker, incarnation } => {
+                if self.shared.liveness.incarnation(broker).is_some_and(|known| known != incarnation) {
+                    self.peer_down(broker, Loss::Dead);
+                }
+                self.shared.liveness.up(broker, incarnation);
+                self.peer_up(broker);
+            }
+            Event::PeerDown { broker, loss } => {
+                self.shared.liveness.down(broker, loss);
+                self.peer_down(broker, loss);
+            }
+            Event::PeerFrame { from, payload } => self.frame(from, payload),
+            Event::Written(result) => self.written(result),
+            Event::StartMetadata { voters } => self.start_metadata(voters),
+            Event::Drain { reply } => self.draining.get_or_insert_default().push(reply),
+            Event::Undrain => self.draining = None,
+        }
+    }
+
+    /// Ends a round: drains what was touched, sends frames; gives the write to submit, if one may begin.
+    pub fn finish_round(&mut self) -> Option<Vec<WriteOp>> {
+        loop {
+            while let Some(group) = self.touched.pop_first() {
+                self.drain(group);
+            }
+            for (group, replica) in self.outbox.flush() {
+                if let Some(hosted) = self.hosted.get_mut(&group) {
+                    hosted.group.report_unreachable(replica);
+                    self.touched.insert(group);
+                }
+            }
+            if self.touched.is_empty() {
+                break;
+            }
+        }
+        self.tell_high_watermarks();
+        if std::mem::take(&mut self.pulse_due) {
+            self.pulse();
+        }
+        self.next_write()
+    }
+
+    /// One tick of every group's clock.
+    pub fn tick(&mut self, now: Now) {
+        self.now = now;
+        let check = now.ms.saturating_sub(self.last_check_ms) >= self.config.isr.check_interval_ms;
+        if check {
+            self.last_check_ms = now.ms;
+            self.pulse_due = true;
+        }
+        let groups: Vec<GroupId> = self.hosted.keys().copied().collect();
+        for group in groups {
+            self.guard(group, |hosted, around| {
+                hosted.group.tick();
+                if let Serves::Partition(partition) = &mut hosted.serves {
+                    partition.follow_role(&hosted.group, around);
+                    if check {
+                        partition.check_isr(around);
+                        partition.show_followers(around.now);
+                    }
+                    partition.tick(&hosted.group, around);
+                    for replica in partition.unanswered() {
+                        hosted.group.ask(replica);
+                    }
+                }
+                Ok(())
+            });
+            self.stand_for_election(group);
+            self.touched.insert(group);
+        }
+        self.hand_over_leaderships();
+    }
+}
+
+fn surroundings<'a>(config: &EngineConfig, shared: &'a Shared, now: Now) -> Surroundings<'a> {
+    Surroundings {
+        own: config.broker,
+        now,
+        liveness: &shared.liveness,
+        views: &shared.views,
+        metadata_index: shared.cluster.borrow().applied(),
+        isr_changes: &shared.isr_changes,
+    }
+}

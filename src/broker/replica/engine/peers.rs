@@ -1,0 +1,190 @@
+//! What brokers tell each other about groups: Raft messages, views, pulses, high watermarks; who came and who went.
+
+use std::collections::BTreeMap;
+
+use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId};
+use chronik_core::view::{PartitionView, ViewVersion};
+
+use super::{Engine, surroundings};
+use crate::quorum::{MembershipChange, RaftMessage};
+use crate::replica::frame::{Frame, LeaderHighWatermark};
+use crate::replica::hosted::{Hosted, Serves};
+use crate::replica::liveness::Loss;
+use crate::replica::outbox::Transport;
+use crate::replica::partition::Partition;
+
+impl<T: Transport> Engine<T> {
+    pub(super) fn peer_up(&mut self, broker: BrokerId) {
+        for (id, hosted) in &mut self.hosted {
+            let around = surroundings(&self.config, &self.shared, self.now);
+            if let Serves::Partition(partition) = &mut hosted.serves {
+                partition.set_alive(broker, true, around);
+            }
+            if let Some(replica) = hosted.replica_on(broker) {
+                if hosted.group.role().leads && hosted.group.is_member(replica) {
+                    hosted.group.ping();
+                }
+                self.touched.insert(*id);
+            }
+        }
+        let views: Vec<PartitionView> =
+            self.hosted.values().filter_map(|hosted| hosted.partition()?.published().cloned()).collect();
+        if !views.is_empty() {
+            self.outbox.send(broker, Frame::Views(views).encode());
+        }
+        self.pulse_due = true;
+        self.admit_learner(broker);
+    }
+
+    pub(super) fn peer_down(&mut self, broker: BrokerId, _loss: Loss) {
+        for (id, hosted) in &mut self.hosted {
+            let around = surroundings(&self.config, &self.shared, self.now);
+            if hosted.follows(broker) {
+                hosted.group.forget_leader();
+            }
+            if let Serves::Partition(partition) = &mut hosted.serves {
+                partition.set_alive(broker, false, around);
+            }
+            if hosted.group.role().leads
+                && let Some(replica) = hosted.replica_on(broker)
+                && hosted.group.is_member(replica)
+            {
+                hosted.group.report_unreachable(replica);
+            }
+            self.touched.insert(*id);
+        }
+        self.shared.views.announce_led_by(broker);
+    }
+
+    /// A registered broker beyond the first voters follows the metadata group as a learner.
+    pub(super) fn admit_learner(&mut self, broker: BrokerId) {
+        let registered = self.shared.cluster.borrow().broker(broker).is_some();
+        let Some(hosted) = self.hosted.get_mut(&GroupId::METADATA) else { return };
+        let replica = ReplicaId(u64::from(broker.0));
+        if registered && hosted.group.role().leads && !hosted.group.is_member(replica) {
+            // Refused while another change is under way; the next registration or reconnect asks again.
+            let _ = hosted.group.propose_membership(MembershipChange::AddLearner(replica));
+            self.touched.insert(GroupId::METADATA);
+        }
+    }
+
+    pub(super) fn frame(&mut self, from: BrokerId, payload: bytes::Bytes) {
+        match Frame::decode(payload) {
+            Ok(Frame::Raft(messages)) => {
+                messages.into_iter().for_each(|(group, message)| self.step(from, group, message))
+            }
+            Ok(Frame::HighWatermarks(items)) => self.hear_high_watermarks(from, &items),
+            Ok(Frame::Views(views)) => self.hear_views(from, views),
+            Ok(Frame::Pulse { metadata_index, confirmed }) => {
+                self.hear_pulse(from, metadata_index, &confirmed)
+            }
+            Ok(Frame::WantViews(groups)) => {
+                let wanted =
+                    groups.iter().filter_map(|id| self.hosted.get(id)?.partition()?.published().cloned());
+                let frame = Frame::Views(wanted.collect()).encode();
+                self.outbox.send(from, frame);
+            }
+            Err(error) => tracing::warn!(%from, %error, "drop peer frame"),
+        }
+    }
+
+    pub(super) fn step(&mut self, from: BrokerId, id: GroupId, message: RaftMessage) {
+        self.guard(id, |hosted, around| {
+            if hosted.broker_of(message.from()) != Some(from) || message.to() != hosted.group.replica() {
+                tracing::warn!(%from, group = %id, "drop raft message from a replica that is not its sender's");
+                return Ok(());
+            }
+            let sender = message.from();
+            let (append_answer, heartbeat_answer) = (message.is_append_answer(), message.is_heartbeat_answer());
+            hosted.group.step(message)?;
+            if let Serves::Partition(partition) = &mut hosted.serves {
+                partition.follow_role(&hosted.group, around);
+                if append_answer {
+                    partition.follower_answered(sender, &hosted.group, around);
+                } else if heartbeat_answer {
+                    partition.follower_heard(sender, around.now);
+                }
+            }
+            Ok(())
+        });
+        self.touched.insert(id);
+    }
+
+    fn hear_high_watermarks(&mut self, from: BrokerId, items: &[LeaderHighWatermark]) {
+        for item in items {
+            if let Some(Hosted { serves: Serves::Partition(partition), .. }) =
+                self.hosted.get_mut(&item.group)
+                && partition.follows(from)
+            {
+                partition.leader_says(item.term, item.index);
+                self.touched.insert(item.group);
+            }
+        }
+    }
+
+    fn hear_views(&mut self, from: BrokerId, views: Vec<PartitionView>) {
+        for view in views.into_iter().filter(|view| view.leader == from) {
+            let around = surroundings(&self.config, &self.shared, self.now);
+            if let Some(Hosted { serves: Serves::Partition(partition), .. }) =
+                self.hosted.get_mut(&view.group)
+            {
+                partition.hear_of_leader(view.at.term, around);
+            }
+            self.shared.views.publish(view, self.now.ms);
+        }
+    }
+
+    fn hear_pulse(&mut self, from: BrokerId, metadata_index: LogIndex, confirmed: &[(GroupId, ViewVersion)]) {
+        self.shared.liveness.metadata_applied(from, metadata_index);
+        let missing = self.shared.views.confirm(from, confirmed, self.now.ms);
+        if !missing.is_empty() {
+            self.outbox.send(from, Frame::WantViews(missing).encode());
+        }
+    }
+
+    pub(super) fn others(&self) -> Vec<BrokerId> {
+        let cluster = self.shared.cluster.borrow();
+        let brokers = cluster.brokers().map(|broker| broker.id);
+        brokers.filter(|id| *id != self.config.broker && self.shared.liveness.is_up(*id)).collect()
+    }
+
+    pub(super) fn pulse(&mut self) {
+        let mut confirmed = Vec::new();
+        for hosted in self.hosted.values() {
+            if let Some(view) = hosted.partition().and_then(Partition::published) {
+                confirmed.push((view.group, view.at));
+            }
+        }
+        self.shared.views.confirm(self.config.broker, &confirmed, self.now.ms);
+        let metadata_index = self.shared.cluster.borrow().applied();
+        let frame = Frame::Pulse { metadata_index, confirmed }.encode();
+        for broker in self.others() {
+            self.outbox.send(broker, frame.clone());
+        }
+    }
+
+    pub(super) fn gossip(&self, view: PartitionView) {
+        let frame = Frame::Views(vec![view]).encode();
+        for broker in self.others() {
+            self.outbox.send(broker, frame.clone());
+        }
+    }
+
+    /// Tells followers every high watermark that moved in this round.
+    pub(super) fn tell_high_watermarks(&mut self) {
+        let mut told: BTreeMap<BrokerId, Vec<LeaderHighWatermark>> = BTreeMap::new();
+        for (id, hosted) in &mut self.hosted {
+            let Serves::Partition(partition) = &mut hosted.serves else { continue };
+            let Some((term, index)) = partition.untold_high_watermark() else { continue };
+            let item = LeaderHighWatermark { group: *id, term, index };
+            for member in &partition.assignment.members {
+                if member.broker != self.config.broker && self.shared.liveness.is_up(member.broker) {
+                    told.entry(member.broker).or_default().push(item);
+                }
+            }
+        }
+        for (broker, items) in told {
+            self.outbox.send(broker, Frame::HighWatermarks(items).encode());
+        }
+    }
+}
