@@ -28,6 +28,7 @@ format-check:
 
 imports: ## the import table of ARCHITECTURE.md
 	$(STEP) mk/imports.sh
+	$(STEP) mk/imports-test.sh
 
 deny: ## banned crates, licences and sources, by cargo-deny
 	$(STEP) mk/deny.sh
