@@ -7,7 +7,7 @@ use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::replication::Position;
 use chronik_core::replication::caretaker::{self, Outlook};
 use chronik_core::replication::gate::{self, Acks, Refusal, Standing, Verdict};
-use chronik_core::replication::high_watermark::effective_min_isr;
+use chronik_core::replication::high_watermark::{HighWatermark, effective_min_isr};
 use chronik_core::replication::isr::{IsrChange, IsrConfig, IsrTracker, Leadership as LeaderStart};
 use chronik_core::replication::producer_state::ProducerState;
 use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
@@ -70,9 +70,7 @@ pub(super) struct Partition {
     producers: ProducerState,
     /// The last log index whose batch is in the producer state.
     recorded: LogIndex,
-    high_watermark: LogIndex,
-    /// What a leader sent: its term and its high watermark.
-    heard: (Term, LogIndex),
+    mark: HighWatermark,
     real_leader: RealLeader,
     leaderless_since_ms: Option<u64>,
     caretaker: Option<Term>,
@@ -90,8 +88,7 @@ impl Partition {
             role: GroupRole { term: 0, leads: false, leader: None },
             leading: None,
             producers,
-            high_watermark: 0,
-            heard: (0, 0),
+            mark: HighWatermark::new(0),
             real_leader: RealLeader { epoch: last_term, broker: None },
             leaderless_since_ms: Some(now.ms),
             caretaker: None,
@@ -128,6 +125,7 @@ impl Partition {
         }
         let changed_leadership = role.leads != self.role.leads || (role.leads && role.term != self.role.term);
         self.role = role;
+        self.mark.begin_term(role.term);
         if changed_leadership {
             self.stop_leading();
             if role.leads {
@@ -168,7 +166,7 @@ impl Partition {
                 alive: &alive,
                 end: Position { index: epoch_start, offset: group.end_offset() },
                 epoch_start,
-                high_watermark: self.high_watermark,
+                high_watermark: self.mark.value(),
             },
             around.now.ms,
         );
@@ -285,12 +283,8 @@ impl Partition {
     }
 
     /// What the current leader says its high watermark is.
-    pub(super) fn leader_says(&mut self, term: Term, index: LogIndex) {
-        if term > self.heard.0 {
-            self.heard = (term, index);
-        } else if term == self.heard.0 {
-            self.heard.1 = self.heard.1.max(index);
-        }
+    pub(super) fn leader_says(&mut self, term: Term, sent: LogIndex, group: &Group) {
+        self.mark.follow(term, sent, group.commit());
     }
 
     /// Followers to ask for an answer, since raft sends them nothing by itself.
@@ -425,18 +419,17 @@ impl Partition {
     /// Moves the high watermark, answers produces and publishes the view; gives the view if it changed.
     pub(super) fn settle(&mut self, group: &Group, around: Surroundings<'_>) -> Option<PartitionView> {
         self.follow_role(group, around);
-        let moved = match &self.leading {
-            Some(leading) => leading.tracker.high_watermark_candidate(
+        let min_isr = self.effective_min_isr();
+        match &self.leading {
+            Some(leading) => self.mark.lead(leading.tracker.high_watermark_candidate(
                 group.commit(),
                 group.synced_index(),
-                self.effective_min_isr(),
-            ),
-            None if self.heard.0 == self.role.term => Some(self.heard.1.min(group.commit())),
-            None => None,
+                min_isr,
+            )),
+            None => self.mark.committed(group.commit()),
         };
-        self.high_watermark = self.high_watermark.max(moved.unwrap_or(0));
-        let high_watermark = self.high_watermark;
-        let reached = self.leading.as_ref().is_none_or(|leading| high_watermark >= leading.epoch_start);
+        let high_watermark = self.mark.value();
+        let reached = self.leading.as_ref().is_none_or(|leading| self.mark.reached(leading.epoch_start));
         self.handle.set_high_watermark(group.position_of(high_watermark), reached);
         self.producers.committed(group.commit());
         if let Some(leading) = &mut self.leading {
@@ -476,7 +469,7 @@ impl Partition {
             without_leader_ms: leaderless_ms,
         };
         let decision = caretaker::decide(&outlook, CARETAKER_PATIENCE_MS);
-        self.set_caretaker(decision.map(|caretaker| caretaker.epoch), around);
+        self.set_caretaker(decision, around);
         self.show_leadership();
     }
 
@@ -536,13 +529,20 @@ impl Partition {
 
     /// The high watermark to tell followers, if it moved since the last time.
     pub(super) fn untold_high_watermark(&mut self) -> Option<(Term, LogIndex)> {
-        let high_watermark = self.high_watermark;
+        let high_watermark = self.mark.value();
         let leading = self.leading.as_mut()?;
         if leading.told == high_watermark {
             return None;
         }
         leading.told = high_watermark;
         Some((leading.term, high_watermark))
+    }
+
+    /// Tells the high watermark again: a follower has come, and on an idle partition it would never hear it.
+    pub(super) fn repeat_high_watermark(&mut self) {
+        if let Some(leading) = &mut self.leading {
+            leading.told = 0;
+        }
     }
 
     /// Each follower's lag, if this replica leads.

@@ -32,25 +32,10 @@ pub struct Outlook {
     pub without_leader_ms: u64,
 }
 
-/// A caretaker, for as long as [`decide`] says so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Caretaker {
-    /// The epoch it shows: E or E - 1.
-    pub epoch: Term,
-    /// E. The first word from a leader of this term or a later one ends it.
-    pub last_leader_term: Term,
-}
-
-impl Caretaker {
-    /// Whether a word from a leader of `term` ends it. That includes E itself, also when it shows E - 1.
-    pub fn ends_at_word_from(&self, term: Term) -> bool {
-        term >= self.last_leader_term
-    }
-}
-
-/// Decides. `patience_ms` is how long it must have been without a leader: about an election timeout, so that an ordinary
+/// The epoch this replica shows as caretaker, E or E - 1, if it is one. The first word from a leader of E or a later term
+/// ends that, also when it shows E - 1. `patience_ms` is how long it must have been without a leader: about an election timeout, so that an ordinary
 /// failover does not show up as a lost quorum.
-pub fn decide(outlook: &Outlook, patience_ms: u64) -> Option<Caretaker> {
+pub fn decide(outlook: &Outlook, patience_ms: u64) -> Option<Term> {
     let hears_majority = outlook.reachable_voters > outlook.voters / 2;
     let entitled = outlook.is_voter && outlook.in_last_known_isr && outlook.last_leader_term > 0;
     if hears_majority || !entitled || outlook.without_leader_ms < patience_ms {
@@ -58,8 +43,7 @@ pub fn decide(outlook: &Outlook, patience_ms: u64) -> Option<Caretaker> {
     }
     let last_leader_term = outlook.last_leader_term;
     let nobody_else_shows_it = outlook.led_it || outlook.leader_known_dead;
-    let epoch = if nobody_else_shows_it { last_leader_term } else { last_leader_term - 1 };
-    Some(Caretaker { epoch, last_leader_term })
+    Some(if nobody_else_shows_it { last_leader_term } else { last_leader_term - 1 })
 }
 
 #[cfg(test)]
@@ -79,7 +63,7 @@ mod tests {
     };
 
     fn epoch(outlook: Outlook) -> Option<Term> {
-        decide(&outlook, 1_000).map(|caretaker| caretaker.epoch)
+        decide(&outlook, 1_000)
     }
 
     #[test]
@@ -114,13 +98,5 @@ mod tests {
     #[test]
     fn it_waits_for_its_patience() {
         assert_eq!(epoch(Outlook { without_leader_ms: 999, ..SURVIVOR }), None);
-    }
-
-    #[test]
-    fn the_first_word_of_a_leader_from_e_on_ends_it() {
-        let shows_six = decide(&Outlook { leader_known_dead: false, ..SURVIVOR }, 0).unwrap();
-        assert_eq!(shows_six.epoch, 6);
-        assert!(!shows_six.ends_at_word_from(6));
-        assert!(shows_six.ends_at_word_from(7) && shows_six.ends_at_word_from(8));
     }
 }

@@ -19,6 +19,7 @@ impl<T: Transport> Engine<T> {
             let around = surroundings(&self.config, &self.shared, self.now);
             if let Serves::Partition(partition) = &mut hosted.serves {
                 partition.set_alive(broker, true, around);
+                partition.repeat_high_watermark();
             }
             if let Some(replica) = hosted.replica_on(broker) {
                 if hosted.group.role().leads && hosted.group.is_member(replica) {
@@ -112,11 +113,11 @@ impl<T: Transport> Engine<T> {
 
     fn hear_high_watermarks(&mut self, from: BrokerId, items: &[LeaderHighWatermark]) {
         for item in items {
-            if let Some(Hosted { serves: Serves::Partition(partition), .. }) =
+            if let Some(Hosted { group, serves: Serves::Partition(partition), .. }) =
                 self.hosted.get_mut(&item.group)
                 && partition.follows(from)
             {
-                partition.leader_says(item.term, item.index);
+                partition.leader_says(item.term, item.index, group);
                 self.touched.insert(item.group);
             }
         }

@@ -217,7 +217,7 @@ fn outlook(args: &mut Args) -> String {
         without_leader_ms: args.get("for-ms"),
     };
     match decide(&outlook, 1_000) {
-        Some(caretaker) => format!("caretaker, shows epoch {}", caretaker.epoch),
+        Some(epoch) => format!("caretaker, shows epoch {epoch}"),
         None => "no caretaker".to_owned(),
     }
 }
