@@ -118,6 +118,14 @@ impl ReplicaHandle for LocalReplica {
         self.handle.epoch_start_reached()
     }
 
+    fn readable_followers(&self) -> Vec<BrokerId> {
+        self.handle.readable_followers()
+    }
+
+    fn is_in_sync(&self) -> bool {
+        self.handle.is_in_sync()
+    }
+
     fn progress(&self) -> watch::Receiver<u64> {
         self.handle.progress()
     }

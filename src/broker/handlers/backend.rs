@@ -80,6 +80,12 @@ pub trait ReplicaHandle: Send + Sync {
     /// False on a new leader until its high watermark has reached the start of its epoch.
     fn epoch_start_reached(&self) -> bool;
 
+    /// On the leader: followers that consumers may read from instead, being in the ISR and hardly behind.
+    fn readable_followers(&self) -> Vec<BrokerId>;
+
+    /// On a follower: whether it is in the ISR, as far as it has heard.
+    fn is_in_sync(&self) -> bool;
+
     /// Changes whenever high watermark or leadership do.
     fn progress(&self) -> watch::Receiver<u64>;
 

@@ -15,6 +15,7 @@ use super::produce::answer::CARETAKER_CLOSES_IN;
 use crate::server::{After, RequestContext};
 
 mod answer;
+mod reader;
 mod target;
 mod wait;
 

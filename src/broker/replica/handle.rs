@@ -53,6 +53,8 @@ pub struct PartitionHandle {
     high_watermark: AtomicI64,
     epoch_start_reached: AtomicBool,
     followers: RwLock<Vec<FollowerLag>>,
+    readable_followers: RwLock<Vec<BrokerId>>,
+    in_sync: AtomicBool,
     progress: watch::Sender<u64>,
 }
 
@@ -74,6 +76,8 @@ impl PartitionHandle {
             high_watermark: AtomicI64::new(0),
             epoch_start_reached: AtomicBool::new(false),
             followers: RwLock::default(),
+            readable_followers: RwLock::default(),
+            in_sync: AtomicBool::new(false),
             progress: watch::Sender::new(0),
         }
     }
@@ -115,6 +119,26 @@ impl PartitionHandle {
 
     pub(super) fn set_followers(&self, followers: Vec<FollowerLag>) {
         *self.followers.write() = followers;
+    }
+
+    /// If this broker leads: followers that consumers may be sent to, as of the last check.
+    pub fn readable_followers(&self) -> Vec<BrokerId> {
+        self.readable_followers.read().clone()
+    }
+
+    pub(super) fn set_readable_followers(&self, followers: Vec<BrokerId>) {
+        *self.readable_followers.write() = followers;
+    }
+
+    /// Whether this replica is in the ISR of the newest view heard.
+    pub fn is_in_sync(&self) -> bool {
+        self.in_sync.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_in_sync(&self, in_sync: bool) {
+        if self.in_sync.swap(in_sync, Ordering::AcqRel) != in_sync {
+            self.moved();
+        }
     }
 
     pub(super) fn quarantine(&self, reason: String) {

@@ -61,6 +61,9 @@ struct RealLeader {
 /// A survivor shows itself only after this long without a leader: an ordinary failover takes less.
 const CARETAKER_PATIENCE_MS: u64 = 500;
 
+/// A member of the ISR may trail by its whole lag budget; consumers are sent to one that is this close at most.
+const READABLE_LAG_MS: u64 = 1_000;
+
 /// One partition's replica.
 pub(super) struct Partition {
     pub(super) handle: Arc<PartitionHandle>,
@@ -192,6 +195,7 @@ impl Partition {
         leading.for_leader.fail(&unconfirmed(Acks::Leader, &leading, self.effective_min_isr()));
         self.producers.forget_refusals();
         self.handle.set_followers(Vec::new());
+        self.handle.set_readable_followers(Vec::new());
     }
 
     /// Leaves service: every waiting produce is answered.
@@ -266,6 +270,12 @@ impl Partition {
         }
     }
 
+    /// A leader's view was heard: it says whether this replica is in sync.
+    pub(super) fn hear_view(&self, around: Surroundings<'_>) {
+        let isr = around.views.last(self.group()).map(|view| view.isr).unwrap_or_default();
+        self.handle.set_in_sync(isr.contains(&around.own));
+    }
+
     /// Another broker published its view as leader: a caretaker of an epoch up to that one gives way.
     pub(super) fn hear_of_leader(&mut self, term: Term, around: Surroundings<'_>) {
         if term >= self.real_leader.epoch && !self.role.leads {
@@ -277,8 +287,12 @@ impl Partition {
 
     /// Shows each follower's lag to whoever asks this broker.
     pub(super) fn show_followers(&self, now: Now) {
-        if self.leading.is_some() {
+        if let Some(leading) = &self.leading {
             self.handle.set_followers(self.follower_lags(now));
+            let stats = leading.tracker.stats(now.ms).into_iter();
+            let close = stats.filter(|stats| stats.in_sync && stats.lag_ms <= READABLE_LAG_MS);
+            let brokers = close.filter_map(|stats| self.broker_of(stats.replica)).collect();
+            self.handle.set_readable_followers(brokers);
         }
     }
 

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::super::backend::Backend;
 use super::super::endpoints::{self, NOBODY, epoch, node_id};
+use super::super::errors::{NONE, OFFSET_NOT_AVAILABLE};
 use super::super::lookup::Refused;
 use super::target::{Found, Target};
 use crate::server::RequestContext;
@@ -101,6 +102,8 @@ impl<'a> Answer<'a> {
 /// Without transactions the last stable offset is the high watermark.
 fn served(empty: PartitionData, found: Found) -> PartitionData {
     let answer = empty
+        .with_error_code(if found.behind { OFFSET_NOT_AVAILABLE } else { NONE })
+        .with_preferred_read_replica(found.read_from.map_or(NOBODY, node_id))
         .with_high_watermark(found.high_watermark)
         .with_last_stable_offset(found.high_watermark)
         .with_log_start_offset(found.log_start_offset)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_core::ids::{Offset, Term};
+use chronik_core::ids::{BrokerId, Offset, Term};
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::FetchPartition;
 
@@ -13,6 +13,7 @@ use super::super::errors::{
 };
 use super::super::lookup::{self, Refused};
 use super::asked;
+use super::reader::Reader;
 use crate::log::batch::BatchHeader;
 use crate::server::RequestContext;
 
@@ -29,6 +30,7 @@ pub(super) struct Target {
     pub(super) partition: i32,
     pub(super) replica: Option<Arc<dyn ReplicaHandle>>,
     wanted: Wanted,
+    reader: Option<Arc<Reader>>,
     pub(super) found: Result<Found, Refused>,
 }
 
@@ -49,11 +51,16 @@ pub(super) struct Found {
     pub(super) records: Bytes,
     /// Where the client's log leaves this one, if it does.
     pub(super) diverging: Option<(Term, Offset)>,
+    /// The replica that the client should read from instead.
+    pub(super) read_from: Option<BrokerId>,
+    /// A follower has not got there yet.
+    pub(super) behind: bool,
 }
 
 impl Target {
     pub(super) fn all(backend: &dyn Backend, context: &RequestContext, request: &FetchRequest) -> Vec<Self> {
         let cluster = backend.cluster();
+        let reader = Reader::of(backend, context, request).map(Arc::new);
         let by_id = context.api_version >= IDS_FROM;
         let targets = asked(request).map(|(at, topic, partition)| {
             let replica = lookup::topic(&cluster, by_id, &topic.topic, topic.topic_id)
@@ -64,7 +71,14 @@ impl Target {
                 Err(refused) => (None, Err(refused)),
             };
             let wanted = Wanted::new(partition, context.api_version);
-            Target { topic: at, partition: partition.partition, replica, wanted, found }
+            Target {
+                topic: at,
+                partition: partition.partition,
+                replica,
+                wanted,
+                reader: reader.clone(),
+                found,
+            }
         });
         targets.collect()
     }
@@ -75,7 +89,7 @@ impl Target {
 
     /// Whether the client must hear of it without waiting.
     pub(super) fn is_urgent(&self) -> bool {
-        self.found.as_ref().map_or(true, |found| found.diverging.is_some())
+        self.found.as_ref().map_or(true, |found| found.diverging.is_some() || found.read_from.is_some())
     }
 
     /// Whether a caretaker answered that it has nothing for the client.
@@ -86,9 +100,10 @@ impl Target {
     /// Looks at the replica again. Whether there is something to read, and up to where, is its result.
     fn look(&mut self) -> Option<Offset> {
         let replica = self.replica.as_ref()?;
-        self.found = look(replica.as_ref(), &self.wanted);
+        self.found = look(replica.as_ref(), &self.wanted, self.reader.as_deref());
         let found = self.found.as_ref().ok()?;
-        let readable = found.diverging.is_none() && self.wanted.offset < found.high_watermark;
+        let here = found.diverging.is_none() && found.read_from.is_none();
+        let readable = here && self.wanted.offset < found.high_watermark;
         readable.then_some(found.high_watermark)
     }
 
@@ -135,36 +150,60 @@ impl Wanted {
 }
 
 /// What the replica may show of itself before anything is read.
-fn look(replica: &dyn ReplicaHandle, wanted: &Wanted) -> Result<Found, Refused> {
+fn look(replica: &dyn ReplicaHandle, wanted: &Wanted, reader: Option<&Reader>) -> Result<Found, Refused> {
     let leadership = replica.leadership();
     lookup::check_epoch(&leadership, wanted.epoch)?;
-    let beyond = match leadership {
-        Leadership::Leader { .. } => OFFSET_OUT_OF_RANGE,
-        // 1 would reset the consumer's position, and this replica cannot know that it is wrong.
-        Leadership::Caretaker { .. } => OFFSET_NOT_AVAILABLE,
-        Leadership::Follower { leader, epoch } => return Err(Refused::not_leader(leader, epoch)),
-        Leadership::Quarantined { .. } => return Err(KAFKA_STORAGE_ERROR.into()),
-    };
     let found = Found {
         high_watermark: replica.high_watermark(),
         log_start_offset: replica.log_start_offset(),
         ..Found::default()
     };
-    if beyond == OFFSET_OUT_OF_RANGE
-        && let Some(diverging) = divergence(replica, wanted)
-    {
+    match leadership {
+        Leadership::Leader { .. } => look_at_leader(replica, wanted, reader, found),
+        Leadership::Caretaker { .. } => look_at_caretaker(wanted, found),
+        Leadership::Follower { leader: Some(_), .. } if reader.is_some() && replica.is_in_sync() => {
+            look_at_follower(replica, wanted, found)
+        }
+        Leadership::Follower { leader, epoch } => Err(Refused::not_leader(leader, epoch)),
+        Leadership::Quarantined { .. } => Err(KAFKA_STORAGE_ERROR.into()),
+    }
+}
+
+fn look_at_leader(
+    replica: &dyn ReplicaHandle,
+    wanted: &Wanted,
+    reader: Option<&Reader>,
+    found: Found,
+) -> Result<Found, Refused> {
+    if let Some(diverging) = divergence(replica, wanted) {
         return Ok(Found { diverging: Some(diverging), ..found });
     }
     // The end may move between the two reads, the high watermark with it: it is never beyond the end.
     let end = replica.log_end_offset().max(found.high_watermark);
-    // At its end a caretaker gets nothing more: waiting there would keep a client from the leader it cannot see.
-    if beyond == OFFSET_NOT_AVAILABLE && wanted.offset >= found.high_watermark {
-        return Err(beyond.into());
-    }
     if wanted.offset < found.log_start_offset || wanted.offset > end {
-        return Err(beyond.into());
+        return Err(OFFSET_OUT_OF_RANGE.into());
     }
-    Ok(found)
+    let read_from = reader.and_then(|reader| reader.better_replica(replica));
+    Ok(Found { read_from, ..found })
+}
+
+/// 1 would reset the consumer's position, and a caretaker cannot know that it is wrong. At its end it has nothing more:
+/// waiting there would keep a client from the leader it cannot see.
+fn look_at_caretaker(wanted: &Wanted, found: Found) -> Result<Found, Refused> {
+    if (found.log_start_offset..found.high_watermark).contains(&wanted.offset) {
+        return Ok(found);
+    }
+    Err(OFFSET_NOT_AVAILABLE.into())
+}
+
+/// A follower may be a little behind what its leader showed the client: it waits for it, as for new records.
+fn look_at_follower(replica: &dyn ReplicaHandle, wanted: &Wanted, found: Found) -> Result<Found, Refused> {
+    if wanted.offset < found.log_start_offset {
+        // Clients that read from a follower ask the leader again before they believe this.
+        return Err(OFFSET_OUT_OF_RANGE.into());
+    }
+    let behind = wanted.offset > replica.log_end_offset().max(found.high_watermark);
+    Ok(Found { behind, ..found })
 }
 
 /// Where the client's log parts from this one, as the epoch of its last record shows (KIP-595).

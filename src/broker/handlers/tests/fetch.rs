@@ -8,6 +8,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
+use kafka_protocol::protocol::StrBytes;
 
 use super::memory::MemoryBackend;
 use super::name;
@@ -123,6 +124,72 @@ async fn who_does_not_lead_says_who_does_and_where() {
     let answer: FetchResponse = client.ask(ApiKey::Fetch, 16, &request).await;
     let node = &answer.node_endpoints[0];
     assert_eq!((node.node_id.0, node.host.as_str(), node.port), (2, "broker-2.example", 9092));
+}
+
+#[tokio::test]
+async fn a_consumer_with_a_rack_is_sent_to_the_replica_there() {
+    let backend = MemoryBackend::of_three();
+    let replica = backend.replica_of(backend.topic("logs", 1, 3), 0);
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    produce(&mut client, 0, batch(2, 10)).await;
+    let from = |rack: &'static str| request(&[(0, 0)]).with_rack_id(StrBytes::from_static_str(rack));
+    replica.set_readable_followers(&[2, 3]);
+    // Broker 1 is this one; nobody is in rack 9.
+    for (version, rack, told, records) in [
+        (11, "rack-2", 2, 0),
+        (12, "rack-2", 2, 0),
+        (12, "rack-1", -1, 1),
+        (12, "rack-9", -1, 1),
+        (12, "", -1, 1),
+    ] {
+        let partition = fetch(&mut client, version, &from(rack)).await.remove(0);
+        let seen = (partition.error_code, partition.preferred_read_replica.0, offsets(&partition).len());
+        assert_eq!(seen, (0, told, records), "{rack} in version {version}");
+    }
+    // One that is dead or too far behind is nobody to be sent to.
+    replica.set_readable_followers(&[3]);
+    assert_eq!(offsets(&fetch(&mut client, 12, &from("rack-2")).await[0]), [0]);
+    replica.set_readable_followers(&[2]);
+    backend.kill(BrokerId(2));
+    assert_eq!(offsets(&fetch(&mut client, 12, &from("rack-2")).await[0]), [0]);
+    // An offset that does not exist is still told by the leader.
+    let mut beyond = from("rack-2");
+    beyond.topics[0].partitions[0].fetch_offset = 9;
+    assert_eq!(fetch(&mut client, 12, &beyond).await[0].error_code, 1);
+}
+
+#[tokio::test]
+async fn a_follower_serves_consumers_with_a_rack_while_it_is_in_sync() {
+    let backend = MemoryBackend::of_three();
+    let replica = backend.replica_of(backend.topic("logs", 1, 3), 0);
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    produce(&mut client, 0, batch(2, 10)).await;
+    produce(&mut client, 0, batch(2, 10)).await;
+    replica.set_high_watermark(2);
+    replica.lead_as(Leadership::Follower { leader: Some(BrokerId(2)), epoch: 5 });
+    let at = |offset| request(&[(0, offset)]).with_rack_id(StrBytes::from_static_str("rack-1"));
+    // Below its high watermark records come, up to its end nothing does, beyond that it has not got there yet.
+    for (offset, code, expected) in
+        [(0, 0, vec![0]), (2, 0, vec![]), (4, 0, vec![]), (5, 78, vec![]), (-1, 1, vec![])]
+    {
+        let partition = fetch(&mut client, 12, &at(offset)).await.remove(0);
+        assert_eq!((partition.error_code, offsets(&partition)), (code, expected), "offset {offset}");
+    }
+    let start = Instant::now();
+    fetch(&mut client, 12, &at(5).with_max_wait_ms(300)).await;
+    assert!(
+        start.elapsed() >= Duration::from_millis(300),
+        "an answer at once would make clients ask in circles"
+    );
+    // Without a rack, out of sync, or without a leader, it sends them on.
+    assert_eq!(one(&mut client, 12, 0).await.error_code, 6);
+    replica.set_in_sync(false);
+    assert_eq!(fetch(&mut client, 12, &at(0)).await[0].error_code, 6);
+    replica.set_in_sync(true);
+    replica.lead_as(Leadership::Follower { leader: None, epoch: 5 });
+    assert_eq!(fetch(&mut client, 12, &at(0)).await[0].error_code, 6);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A replica that keeps batches in memory and does as a test tells it.
 
 use bytes::{Bytes, BytesMut};
-use chronik_core::ids::{Offset, Term};
+use chronik_core::ids::{BrokerId, Offset, Term};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
@@ -38,6 +38,8 @@ struct State {
     high_watermark: Offset,
     log_start: Offset,
     epoch_start_reached: bool,
+    readable_followers: Vec<BrokerId>,
+    in_sync: bool,
     batches: Vec<Batch>,
     held: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
     acks: Vec<Acks>,
@@ -56,6 +58,8 @@ impl MemoryReplica {
             high_watermark: 0,
             log_start: 0,
             epoch_start_reached: true,
+            readable_followers: Vec::new(),
+            in_sync: true,
             batches: Vec::new(),
             held: Vec::new(),
             acks: Vec::new(),
@@ -87,6 +91,14 @@ impl MemoryReplica {
 
     pub(crate) fn set_epoch_start_reached(&self, reached: bool) {
         self.change(|state| state.epoch_start_reached = reached);
+    }
+
+    pub(crate) fn set_readable_followers(&self, followers: &[u32]) {
+        self.change(|state| state.readable_followers = followers.iter().copied().map(BrokerId).collect());
+    }
+
+    pub(crate) fn set_in_sync(&self, in_sync: bool) {
+        self.change(|state| state.in_sync = in_sync);
     }
 
     /// Answers what was held, the last one first, and commits it.
@@ -133,6 +145,14 @@ impl ReplicaHandle for MemoryReplica {
 
     fn epoch_start_reached(&self) -> bool {
         self.state.lock().epoch_start_reached
+    }
+
+    fn readable_followers(&self) -> Vec<BrokerId> {
+        self.state.lock().readable_followers.clone()
+    }
+
+    fn is_in_sync(&self) -> bool {
+        self.state.lock().in_sync
     }
 
     fn progress(&self) -> watch::Receiver<u64> {

@@ -131,7 +131,11 @@ impl<T: Transport> Engine<T> {
             {
                 partition.hear_of_leader(view.at.term, around);
             }
+            let group = view.group;
             self.shared.views.publish(view, self.now.ms);
+            if let Some(partition) = self.hosted.get(&group).and_then(Hosted::partition) {
+                partition.hear_view(surroundings(&self.config, &self.shared, self.now));
+            }
         }
     }
 
