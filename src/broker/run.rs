@@ -47,12 +47,28 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     let (log, recovered) =
         Log::open(disk, &settings.data_dir, folder.identity.clone(), options).context("open log")?;
+    refuse_damaged_metadata(&log, &recovered)?;
     tracing::info!(
         cluster = %folder.identity.cluster, broker = %folder.identity.broker, disk = %folder.identity.disk,
         start = folder.incarnation.start, replicas = recovered.len(), "start broker"
     );
     let parts = Parts::start(settings, folder, log, recovered, metrics).await?;
     parts.until_the_end().await
+}
+
+/// A voter that lost what it promised would let the cluster's metadata be decided twice.
+fn refuse_damaged_metadata(log: &Log, recovered: &[RecoveredGroup]) -> Result<()> {
+    let damage = match recovered.iter().find(|group| group.group == GroupId::METADATA) {
+        Some(metadata) => metadata.damage.as_ref(),
+        // What was lost may have been all of it.
+        None => log.unattributed_damage(),
+    };
+    match damage {
+        None => Ok(()),
+        Some(damage) => bail!(
+            "the cluster's metadata on this disk is damaged, and this broker must not take part with it: {damage}"
+        ),
+    }
 }
 
 struct SyncObserver(Arc<Metrics>);
