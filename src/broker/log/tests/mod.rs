@@ -1,6 +1,7 @@
 //! Tests of the log as a whole, on real files. The helpers they share.
 
 mod basic;
+mod failures;
 mod losses;
 
 use std::path::Path;
