@@ -1,8 +1,8 @@
 //! This broker as the admin API sees it. Joins reports, proposals and metrics; decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -18,7 +18,8 @@ use uuid::Uuid;
 use crate::admin::{AdminBackend, CreateTopicBody, ErrorBody, PatchTopicBody, Problem};
 use crate::handlers::backend::Backend;
 use crate::local::LocalBroker;
-use crate::metrics::{LedPartition, Metrics};
+use crate::metrics::{LedPartition, Metrics, Queue};
+use crate::peer::{Lane, PeerCounts, PeerHandle};
 use crate::replica::{Known, Leadership, ProposeError, Shared};
 
 /// How long a change of the cluster may take.
@@ -28,14 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct AdminOf {
     local: Arc<LocalBroker>,
     metrics: Arc<Metrics>,
+    peers: PeerHandle,
     shared: Shared,
     was_ready: AtomicBool,
 }
 
 impl AdminOf {
     /// The admin side of a broker.
-    pub fn new(local: Arc<LocalBroker>, metrics: Arc<Metrics>, shared: Shared) -> Self {
-        Self { local, metrics, shared, was_ready: AtomicBool::new(false) }
+    pub fn new(local: Arc<LocalBroker>, metrics: Arc<Metrics>, peers: PeerHandle, shared: Shared) -> Self {
+        Self { local, metrics, peers, shared, was_ready: AtomicBool::new(false) }
     }
 
     async fn propose(&self, command: Command) -> Result<(), Problem> {
@@ -103,12 +105,27 @@ impl AdminOf {
         }
         partitions.retain_led(|group| cluster.group(group).is_some());
         let changes = &self.shared.isr_changes;
-        partitions.set_isr_changes(
-            changes.shrinks.load(Ordering::Relaxed),
-            changes.expands.load(Ordering::Relaxed),
-        );
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        partitions.set_changes(count(&changes.shrinks), count(&changes.expands), count(&changes.leaderships));
         partitions.set_replicas(hosted, quarantined);
         partitions.set_cluster(offline, unknown);
+    }
+
+    /// What stands elsewhere: queues, peers, metadata.
+    fn refresh_broker_metrics(&self) {
+        let (metrics, cluster) = (&self.metrics.broker, self.local.cluster());
+        let (appends, frames) = (self.local.engine.waiting_appends(), self.local.engine.waiting_frames());
+        metrics.set_queue(Queue::ClientAppends, appends.bytes, appends.refused);
+        metrics.set_queue(Queue::PeerFrames, frames.bytes, frames.refused);
+        let PeerCounts { control, bulk, .. } = self.peers.metrics();
+        metrics.set_queue(Queue::PeerControl, self.peers.queued_bytes(Lane::Control), control.dropped);
+        metrics.set_queue(Queue::PeerBulk, self.peers.queued_bytes(Lane::Bulk), bulk.dropped);
+        metrics.set_peer_bytes("control", control.bytes_sent, control.bytes_received);
+        metrics.set_peer_bytes("bulk", bulk.bytes_sent, bulk.bytes_received);
+        let others = cluster.brokers().filter(|broker| broker.id != self.local.id);
+        metrics.set_peers_up(others.filter(|broker| self.shared.liveness.is_up(broker.id)).count());
+        let leads = *self.shared.metadata_leader.borrow() == Some(self.local.id);
+        metrics.set_metadata(cluster.applied(), leads);
     }
 }
 
@@ -132,6 +149,7 @@ impl AdminBackend for AdminOf {
 
     fn metrics(&self) -> String {
         self.refresh_partition_metrics();
+        self.refresh_broker_metrics();
         let leads = self.local.metadata_leader() == Some(self.local.id);
         self.metrics.broker.set_metadata(self.local.cluster().applied(), leads);
         self.metrics.render().unwrap_or_else(|error| format!("# metrics cannot be rendered: {error}\n"))
@@ -179,20 +197,22 @@ impl AdminBackend for AdminOf {
     }
 
     async fn alter(&self, name: String, body: PatchTopicBody) -> Result<(), Problem> {
+        let cluster = self.local.cluster();
         let topic = TopicRef::Name(name.clone());
-        let current = self.topic(&name).map(|report| report.totals.total as i32);
-        if let Some(count) = body.partitions.filter(|count| Some(*count) != current) {
+        let current = cluster.topic_by_name(&name).map(|topic| topic.partitions.len() as i32);
+        let growth = body.partitions.filter(|count| Some(*count) != current).map(|count| {
             let replicas = NewPartitions::Placed { alive: self.alive() };
-            self.propose(Command::CreatePartitions(CreatePartitions {
-                topic: topic.clone(),
-                count,
-                replicas,
-            }))
-            .await?;
+            CreatePartitions { topic: topic.clone(), count, replicas }
+        });
+        let configs = AlterTopicConfigs { topic, changes: body.configs };
+        // All is judged before anything is changed: a refused request leaves the topic as it was.
+        cluster.validate_alter_configs(&configs).map_err(refused)?;
+        if let Some(growth) = growth {
+            cluster.validate_create_partitions(&growth).map_err(refused)?;
+            self.propose(Command::CreatePartitions(growth)).await?;
         }
-        let changes: BTreeMap<String, Option<String>> = body.configs;
-        if !changes.is_empty() || body.partitions.is_none() {
-            self.propose(Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes })).await?;
+        if !configs.changes.is_empty() {
+            self.propose(Command::AlterTopicConfigs(configs)).await?;
         }
         Ok(())
     }

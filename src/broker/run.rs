@@ -37,6 +37,11 @@ const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the broker until a signal or a fault ends it.
 pub async fn run(settings: Settings) -> Result<()> {
+    run_until(settings, stop_signal()).await
+}
+
+/// Runs the broker until `stop` names what ends it, or a fault does.
+async fn run_until(settings: Settings, stop: impl Future<Output = Result<&'static str>>) -> Result<()> {
     let disk = log::open_disk(&settings.data_dir);
     let folder = DataFolder::open(&*disk, &settings.data_dir, None, None).context("open data folder")?;
     let metrics = Arc::new(Metrics::new(settings.metrics_per_partition).context("set up metrics")?);
@@ -47,12 +52,28 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     let (log, recovered) =
         Log::open(disk, &settings.data_dir, folder.identity.clone(), options).context("open log")?;
+    refuse_damaged_metadata(&log, &recovered)?;
     tracing::info!(
         cluster = %folder.identity.cluster, broker = %folder.identity.broker, disk = %folder.identity.disk,
         start = folder.incarnation.start, replicas = recovered.len(), "start broker"
     );
     let parts = Parts::start(settings, folder, log, recovered, metrics).await?;
-    parts.until_the_end().await
+    parts.until_the_end(stop).await
+}
+
+/// A voter that lost what it promised would let the cluster's metadata be decided twice.
+fn refuse_damaged_metadata(log: &Log, recovered: &[RecoveredGroup]) -> Result<()> {
+    let damage = match recovered.iter().find(|group| group.group == GroupId::METADATA) {
+        Some(metadata) => metadata.damage.as_ref(),
+        // What was lost may have been all of it.
+        None => log.unattributed_damage(),
+    };
+    match damage {
+        None => Ok(()),
+        Some(damage) => bail!(
+            "the cluster's metadata on this disk is damaged, and this broker must not take part with it: {damage}"
+        ),
+    }
 }
 
 struct SyncObserver(Arc<Metrics>);
@@ -60,6 +81,10 @@ struct SyncObserver(Arc<Metrics>);
 impl log::LogObserver for SyncObserver {
     fn synced(&self, took: Duration, bytes: usize, _submissions: usize) {
         self.0.broker.synced(took, bytes);
+    }
+
+    fn failed(&self) {
+        self.0.broker.write_failed();
     }
 }
 
@@ -140,9 +165,9 @@ impl Parts {
             values: Arc::new(settings.broker_values(own)),
             clock,
         });
-        let handlers = Handlers::new(Arc::clone(&local) as _);
+        let handlers = Handlers::new(Arc::clone(&local) as _, Arc::clone(&metrics));
         let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
-        let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, shared.clone()))?;
+        let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, peers.clone(), shared.clone()))?;
         Ok(Parts {
             settings,
             folder,
@@ -158,7 +183,7 @@ impl Parts {
         })
     }
 
-    async fn until_the_end(mut self) -> Result<()> {
+    async fn until_the_end(mut self, stop: impl Future<Output = Result<&'static str>>) -> Result<()> {
         let book = tokio::spawn(keep_address_book(
             self.folder.founders().to_vec(),
             self.shared.clone(),
@@ -167,7 +192,7 @@ impl Parts {
         let registration =
             tokio::spawn(register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers)));
         let ended = tokio::select! {
-            signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stop broker")),
+            signal = stop => signal.map(|name| tracing::info!(signal = name, "stop broker")),
             fault = self.attend() => Err(fault),
             fault = failed(registration) => Err(fault),
         };
@@ -348,7 +373,11 @@ fn server_settings(settings: &Settings) -> ServerSettings {
         max_connections: clients.max_connections as usize,
         max_request_bytes: clients.max_request_bytes as usize,
         max_in_flight_requests: clients.max_requests_per_connection as usize,
+        max_request_memory_bytes: usize::try_from(clients.max_request_memory_bytes).unwrap_or(usize::MAX),
         idle_timeout: clients.connection_idle,
         ..ServerSettings::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,4 +100,4 @@ impl AdminServer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! The admin API over a real socket, with a backend that holds a real cluster state and real views.
 
 mod backend;
-mod client;
+pub(crate) mod client;
 
 use std::sync::Arc;
 use std::time::Duration;

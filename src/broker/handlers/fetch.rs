@@ -51,6 +51,7 @@ pub(crate) async fn handle(
             // A caretaker with nothing to give sends its clients to look at other brokers, as its produces do.
             let stranded = targets.iter().any(Target::is_stranded);
             let after = if stranded { After::CloseIn(CARETAKER_CLOSES_IN) } else { After::Continue };
+            handlers.metrics.requests.fetched(bytes);
             return (Answer::new(handlers.backend.as_ref(), &context).response(&request, targets), after);
         }
         if timeout_at(deadline, progress.any()).await.is_ok() && bytes > 0 {

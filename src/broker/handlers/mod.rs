@@ -4,7 +4,7 @@ pub mod backend;
 
 mod access;
 mod endpoints;
-mod errors;
+pub(crate) mod errors;
 mod lookup;
 mod producer_ids;
 mod proposals;
@@ -31,16 +31,19 @@ use std::sync::Arc;
 use backend::Backend;
 use producer_ids::ProducerIds;
 
+use crate::metrics::Metrics;
+
 /// The broker around the handlers, and the little they remember between requests.
 pub struct Handlers {
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) metrics: Arc<Metrics>,
     producer_ids: ProducerIds,
 }
 
 impl Handlers {
     /// Handlers that work on `backend`.
-    pub fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
-        Arc::new(Self { backend, producer_ids: ProducerIds::default() })
+    pub fn new(backend: Arc<dyn Backend>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { backend, metrics, producer_ids: ProducerIds::default() })
     }
 
     /// Makes ready what clients should not have to wait for. Call once the broker is registered.

@@ -32,12 +32,12 @@ const IDS_FROM: i16 = 13;
 /// How far ahead of this broker's clock a record's timestamp may be, as by Kafka's default.
 const FUTURE_MS: i64 = 3_600_000;
 
-/// Starts every append before it returns; the future only awaits them.
+/// Starts every append before it returns; the future only awaits them. It says also whether the answer is wanted.
 pub(crate) fn start(
     handlers: Arc<Handlers>,
     context: &RequestContext,
     request: ProduceRequest,
-) -> impl Future<Output = (Option<ProduceResponse>, After)> + Send + use<> {
+) -> impl Future<Output = (ProduceResponse, bool, After)> + Send + use<> {
     let (acks, transactional) = (request.acks, request.transactional_id.is_some());
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = Instant::now() + timeout;
@@ -54,15 +54,12 @@ pub(crate) fn start(
     let (version, listener) = (context.api_version, context.listener.clone());
     let client = context.client_id.clone();
     async move {
-        let mut answer = Answer::new(version, deadline);
+        let mut answer = Answer::new(version, deadline, &handlers.metrics.requests);
         for topic in topics {
             answer.topic(topic).await;
         }
         let after = answer.after(acks, client.as_deref());
-        match acks {
-            0 => (None, after),
-            _ => (Some(answer.response(handlers.backend.as_ref(), &listener)), after),
-        }
+        (answer.response(handlers.backend.as_ref(), &listener), acks != 0, after)
     }
 }
 
@@ -76,7 +73,14 @@ struct PendingTopic {
 enum Pending {
     Refused(Failure),
     Failed(AppendError),
-    Submitted(oneshot::Receiver<Result<Appended, AppendError>>),
+    Submitted(Submitted),
+}
+
+/// A batch that the engine has.
+struct Submitted {
+    outcome: oneshot::Receiver<Result<Appended, AppendError>>,
+    records: u32,
+    bytes: usize,
 }
 
 impl From<i16> for Pending {
@@ -127,8 +131,9 @@ impl Submit<'_> {
             Ok(batch) => {
                 let left = self.deadline.saturating_duration_since(Instant::now());
                 let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                let (records, bytes) = (batch.records(), batch.size());
                 let request = AppendRequest { batch, acks, timeout_ms };
-                Pending::Submitted(replica.append(request))
+                Pending::Submitted(Submitted { outcome: replica.append(request), records, bytes })
             }
             Err(failure) => failure.into(),
         }

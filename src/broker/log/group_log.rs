@@ -68,6 +68,20 @@ impl GroupLog {
         self.damage.get()
     }
 
+    /// Remembers as damage that entries up to `synced` were here once.
+    pub fn lost(&self, synced: LogIndex) {
+        let (last, slot) = {
+            let index = self.index.read();
+            (index.last(), index.slots.last().copied())
+        };
+        let segment = slot.and_then(|slot| self.segments.get(slot.segment));
+        self.set_damage(Damage {
+            file: segment.map(|segment| segment.path.clone()).unwrap_or_default(),
+            offset: slot.map_or(0, |slot| end(&slot)),
+            what: format!("the log ends at entry {last}, {synced} were synced"),
+        });
+    }
+
     /// Index of the first entry; one above `last_index` while there is none.
     pub fn first_index(&self) -> LogIndex {
         self.index.read().first

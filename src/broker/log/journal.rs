@@ -18,8 +18,8 @@ use super::index::Index;
 use super::queue::{Next, Queue};
 use super::recovery;
 use super::segment::SegmentTable;
-use super::types::{Damage, Done, GroupHeader, HardState, WriteOp};
-use super::writer::Writer;
+use super::types::{Damage, Done, GroupHeader, HardState, WriteError, WriteOp};
+use super::writer::{Outcome, Writer};
 
 /// How long the journal rests before its last group is sealed.
 const REST: Duration = Duration::from_millis(100);
@@ -28,6 +28,8 @@ const REST: Duration = Duration::from_millis(100);
 pub trait LogObserver: Send + Sync {
     /// A write group was written and synced.
     fn synced(&self, took: Duration, bytes: usize, submissions: usize);
+    /// A write group could not be written or synced.
+    fn failed(&self);
 }
 
 /// What may be chosen.
@@ -199,8 +201,14 @@ fn drive(mut writer: Writer, queue: &Queue, options: &Options) {
             Next::Write(items) => {
                 let started = Instant::now();
                 let (outcomes, written) = writer.write(items);
-                if let (Some(observer), Some(written)) = (&options.observer, written) {
-                    observer.synced(started.elapsed(), written.bytes, written.submissions);
+                let failed =
+                    |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
+                match (&options.observer, written) {
+                    (Some(observer), Some(written)) => {
+                        observer.synced(started.elapsed(), written.bytes, written.submissions);
+                    }
+                    (Some(observer), None) if outcomes.iter().any(failed) => observer.failed(),
+                    _ => {}
                 }
                 outcomes.into_iter().for_each(|(done, result)| done(result));
             }

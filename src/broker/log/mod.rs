@@ -12,6 +12,7 @@ mod group_log;
 pub mod identity;
 mod index;
 mod journal;
+mod mark;
 mod plan;
 mod queue;
 mod records;

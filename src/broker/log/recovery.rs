@@ -1,7 +1,11 @@
 //! Opens a journal: reads every segment, cuts a torn end, and tells which replicas are whole.
 //!
-//! Only the last write group may be torn, for nothing but a synced group has bytes behind it. Damage before that is
-//! charged to the replicas it hit (`replay.rs`); the others go on. Every payload is read and checked.
+//! Only the last write group may be torn, for nothing but a synced group has bytes behind it, and not even that one
+//! once the mark (`mark.rs`) says that it was synced. Damage to what was synced is charged to the replicas it hit
+//! (`replay.rs`); the others go on. A journal that ends before the mark lost groups of whomever: no replica on this disk
+//! is whole then, unless a later operation proves it. Every payload is read and checked.
+//!
+//! What stays unseen, and why: `docs/adr/0007-what-a-journal-knows-it-lost.md`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,11 +14,12 @@ use std::sync::Arc;
 use chronik_core::ids::GroupId;
 use parking_lot::RwLock;
 
-use super::codec::{CodecError, Predecessor, SEGMENT_HEADER, SegmentHeader, WriteGroupHeader};
+use super::codec::{CodecError, GROUP_HEADER, Predecessor, SEGMENT_HEADER, SegmentHeader, WriteGroupHeader};
 use super::disk::Disk;
 use super::group_log::GroupLog;
 use super::identity::Identity;
 use super::journal::{LogError, RecoveredGroup, Shared};
+use super::mark::{Mark, MarkFile};
 use super::replay::{Replay, Replayed};
 use super::scan::{self, Piece};
 use super::segment::{self, Segment, SegmentTable};
@@ -40,6 +45,8 @@ struct Gap {
 
 struct Recovery {
     salt: u32,
+    /// Up to where the journal was synced, as far as it was noted.
+    synced: Option<Mark>,
     replay: Replay,
     previous: Predecessor,
     gap: Option<Gap>,
@@ -48,8 +55,9 @@ struct Recovery {
 pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> Result<Recovered, LogError> {
     let mut segments = open_segments(&**disk, dir)?;
     let salt = check_headers(&segments, identity)?;
-    let mut recovery =
-        Recovery { salt, replay: Replay::new(dir), previous: Predecessor::default(), gap: None };
+    let (mark, synced) = MarkFile::open(&**disk, dir, salt)?;
+    let (replay, previous) = (Replay::new(dir), Predecessor::default());
+    let mut recovery = Recovery { salt, synced, replay, previous, gap: None };
     let count = segments.len();
     let mut end = SEGMENT_HEADER;
     for (at, segment) in segments.iter().enumerate() {
@@ -66,11 +74,14 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
             usize::try_from(last.file.len().map_err(io_error("measure", &last.path))?).unwrap_or(usize::MAX);
     }
     let active = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?.clone();
-    cut(&active, end as u64)?;
+    end_at(&active, end as u64)?;
+    recovery.compare_with_mark(&active, end, dir);
     let numbers: Vec<u32> = segments.iter().map(|segment| segment.number).collect();
     let previous = recovery.previous;
-    let replayed = recovery.replay.finish(&numbers, end);
-    let position = Position { active, end: end as u64, previous, salt };
+    let replayed = recovery.replay.finish(&numbers, &active.path, end);
+    let mut position = Position { active, end: end as u64, previous, salt, mark };
+    position.certify();
+    position.mark.sync().map_err(io_error("sync the mark in", dir))?;
     hand_over(&**disk, segments, replayed, position)
 }
 
@@ -134,15 +145,16 @@ fn check_headers(segments: &[Arc<Segment>], identity: &Identity) -> Result<u32, 
 }
 
 fn learn_salt(segment: &Segment) -> Option<u32> {
-    let mut bytes = [0; super::codec::GROUP_HEADER];
+    let mut bytes = [0; GROUP_HEADER];
     segment.file.read_exact_at(&mut bytes, SEGMENT_HEADER as u64).ok()?;
     WriteGroupHeader::decode(&bytes, None).ok().map(|header| header.salt)
 }
 
-fn cut(active: &Segment, end: u64) -> Result<(), LogError> {
+/// Cuts a torn end off; fills up what is missing of a synced one.
+fn end_at(active: &Segment, end: u64) -> Result<(), LogError> {
     let len = active.file.len().map_err(io_error("measure", &active.path))?;
-    if len > end {
-        tracing::warn!(file = %active.path.display(), at = end, bytes = len - end, "cut the torn end of the journal");
+    if len != end {
+        tracing::warn!(file = %active.path.display(), bytes = len, end, "bring the journal's end to where it was");
         active.file.set_len(end).map_err(io_error("cut", &active.path))?;
     }
     // Also when nothing was cut: what was read may not have been synced, and others are about to be told of it.
@@ -168,6 +180,11 @@ impl Recovery {
         let mut end = bytes.len();
         if last {
             end = self.torn_end(&bytes, &mut pieces).map_err(unknown)?;
+            if end > bytes.len() {
+                // Read as it will be found from now on: see `end_at`.
+                bytes.resize(end, 0);
+                pieces = scan::pieces(&bytes, SEGMENT_HEADER, self.salt, self.previous.sequence);
+            }
             if end <= SEGMENT_HEADER && segment.number > 1 {
                 return Ok(0);
             }
@@ -179,23 +196,56 @@ impl Recovery {
     }
 
     /// Takes away what may be torn: bytes behind the last header, or a last group that is not whole and has
-    /// nothing behind it.
+    /// nothing behind it. What was synced stays, so that its damage is charged to those it hit.
     fn torn_end(&self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, CodecError> {
+        let headers = || pieces.iter().rev().filter_map(|piece| piece.header);
+        let last = headers().next().map_or(self.previous.sequence, |(header, _)| header.sequence);
         let mut behind = false;
-        if let Some(gap) = pieces.pop_if(|piece| piece.header.is_none()) {
-            tracing::debug!(at = gap.at, "the journal's last write was torn");
+        if pieces.last().is_some_and(|piece| piece.header.is_none()) {
+            if self.is_synced(last + 1) {
+                return Ok(bytes.len());
+            }
+            tracing::debug!("the journal's last write was torn");
+            pieces.pop();
             behind = true;
         }
         let Some(piece) = pieces.last() else { return Ok(SEGMENT_HEADER) };
-        let (at, end) = (piece.at, piece.end);
-        let seal = piece.header.is_some_and(|(header, _)| header.seal);
-        if seal || behind || (!piece.short && scan::body(bytes, piece, self.salt)?.whole) {
-            return Ok(end);
+        let Some((header, _)) = piece.header else { return Ok(piece.end) };
+        let kept = header.seal || behind || self.is_synced(header.sequence);
+        if kept || (!piece.short && scan::body(bytes, piece, self.salt)?.whole) {
+            // Where it ended, also if the file ends before: what follows must not come to lie within it.
+            return Ok(piece.at + GROUP_HEADER + header.length as usize);
         }
+        let at = piece.at;
         pieces.pop();
         // Bytes between the group before and this one were certified by nothing else.
         let before = pieces.pop_if(|piece| piece.header.is_none());
         Ok(before.map_or(at, |gap| gap.at))
+    }
+
+    fn is_synced(&self, sequence: u64) -> bool {
+        self.synced.is_some_and(|mark| sequence <= mark.group.sequence)
+    }
+
+    /// A journal that does not hold what the mark names has lost write groups. It goes on behind them, so that every
+    /// restart from now on sees the gap.
+    fn compare_with_mark(&mut self, active: &Segment, end: usize, dir: &Path) {
+        let Some(mark) = self.synced.filter(|mark| mark.group.sequence >= self.previous.sequence) else {
+            return;
+        };
+        let gap = self.gap.take();
+        if !self.leads_to(mark.group, gap.as_ref()) {
+            let synced_to = segment::path(dir, mark.segment);
+            let what = format!(
+                "the journal holds write groups up to number {} here, and {} were synced, up to byte {} of {}",
+                self.previous.sequence,
+                mark.group.sequence,
+                mark.end,
+                synced_to.display()
+            );
+            self.replay.lost_in(active.path.clone(), gap.map_or(end, |gap| gap.at), what);
+        }
+        self.previous = mark.group;
     }
 
     fn piece(&mut self, bytes: &[u8], piece: &Piece) -> Result<(), CodecError> {
@@ -224,16 +274,19 @@ impl Recovery {
             return;
         }
         let told = header.predecessor;
-        let missing = told.sequence.saturating_sub(self.previous.sequence);
-        let found = gap.as_ref().map_or(0, |gap| gap.found);
-        let whole = match missing {
-            0 => told == self.previous,
-            1 => gap.is_some() && found == told.ops,
-            _ => false,
-        };
-        if !whole {
+        if !self.leads_to(told, gap.as_ref()) {
+            let missing = told.sequence.saturating_sub(self.previous.sequence);
             let at = gap.map_or(at, |gap| gap.at);
             self.replay.lost(at, format!("{missing} write groups before this point are unreadable"));
+        }
+    }
+
+    /// Whether everything up to the write group `told` was found: it is the last one, or lies in the gap behind it.
+    fn leads_to(&self, told: Predecessor, gap: Option<&Gap>) -> bool {
+        match told.sequence.saturating_sub(self.previous.sequence) {
+            0 => told == self.previous,
+            1 => gap.is_some_and(|gap| gap.found == told.ops),
+            _ => false,
         }
     }
 }

@@ -88,8 +88,13 @@ impl Replay {
 
     /// Operations were lost, nobody knows whose.
     pub(super) fn lost(&mut self, at: usize, what: String) {
+        self.lost_in(self.file.clone(), at, what);
+    }
+
+    /// The same, in a file of the caller's choice.
+    pub(super) fn lost_in(&mut self, file: PathBuf, at: usize, what: String) {
         self.step += 1;
-        let damage = self.damage(at, what);
+        let damage = Damage { file, offset: at as u64, what };
         tracing::error!(%damage, "the journal is damaged");
         self.last_loss = Some(damage.clone());
         self.unattributed = Some((self.step, damage));
@@ -101,6 +106,7 @@ impl Replay {
         if body.untraced > 0 {
             self.lost(at, format!("{} operations of this write group are unreadable", body.untraced));
         }
+        let lost = self.unattributed.clone().filter(|_| body.untraced > 0);
         let mut named = HashSet::new();
         for found in &body.found {
             self.step += 1;
@@ -111,6 +117,11 @@ impl Replay {
                     self.op(*at, header, *payload);
                 }
             }
+        }
+        if let Some((_, damage)) = lost {
+            // They may have come after those that were found, which therefore prove nothing.
+            self.step += 1;
+            self.unattributed = Some((self.step, damage));
         }
         if checkpoint && body.untraced == 0 && !body.found.iter().any(|f| matches!(f, Found::Lost { .. })) {
             self.replicas.retain(|group, _| named.contains(group));
@@ -228,8 +239,8 @@ impl Replay {
         }
     }
 
-    /// Judges what is there in the end. `end` is where the journal was found to end.
-    pub(super) fn finish(mut self, present: &[u32], end: usize) -> Replayed {
+    /// Judges what is there in the end. `last` and `end` are where the journal was found to end.
+    pub(super) fn finish(mut self, present: &[u32], last: &Path, end: usize) -> Replayed {
         let missing: Vec<u32> = self.expected.iter().copied().filter(|n| !present.contains(n)).collect();
         for (group, before, after) in std::mem::take(&mut self.jumps) {
             if let Some(number) = missing.iter().find(|number| (before..after).contains(number)) {
@@ -239,7 +250,7 @@ impl Replay {
         }
         let groups: Vec<GroupId> = self.replicas.keys().copied().collect();
         for group in groups {
-            if let Some(damage) = self.flaw(group, end) {
+            if let Some(damage) = self.flaw(group, last, end) {
                 self.hit(group, damage);
             }
             if let Some(replica) = self.replicas.get_mut(&group) {
@@ -251,7 +262,7 @@ impl Replay {
     }
 
     /// Why a replica cannot be taken for whole.
-    fn flaw(&self, group: GroupId, end: usize) -> Option<Damage> {
+    fn flaw(&self, group: GroupId, last_file: &Path, end: usize) -> Option<Damage> {
         let replica = self.replicas.get(&group)?;
         if let Some((step, damage)) = &self.unattributed
             && *step > replica.proven
@@ -261,7 +272,7 @@ impl Replay {
         if replica.state.commit > replica.index.last() {
             let (last, commit) = (replica.index.last(), replica.state.commit);
             let what = format!("the log ends at entry {last}, {commit} were committed");
-            return Some(self.damage(end, what));
+            return Some(Damage { file: last_file.to_owned(), offset: end as u64, what });
         }
         let (at, what) = replica.index.flaw()?;
         let (index, slot) = (replica.index.first + at as u64, replica.index.slots[at]);

@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::identity::Identity;
 use super::index::Slot;
 use super::journal::Shared;
+use super::mark::{Mark, MarkFile};
 use super::plan::{Effect, Plan};
 use super::queue::Item;
 use super::segment::{self, Segment};
@@ -30,6 +31,15 @@ pub(super) struct Position {
     pub(super) end: u64,
     pub(super) previous: Predecessor,
     pub(super) salt: u32,
+    pub(super) mark: MarkFile,
+}
+
+impl Position {
+    /// Notes beside the journal that it is synced up to here.
+    pub(super) fn certify(&mut self) {
+        let mark = Mark { group: self.previous, segment: self.active.number, end: self.end };
+        self.mark.write(&mark);
+    }
 }
 
 /// Owns the journal's end.
@@ -168,7 +178,7 @@ impl Writer {
     /// Seals and syncs: the last thing before the log is closed.
     pub(super) fn close(&mut self) {
         let synced = self.seal().and_then(|()| {
-            let synced = self.position.active.file.sync();
+            let synced = self.position.active.file.sync().and_then(|()| self.position.mark.sync());
             self.settle(synced, "sync")
         });
         if let Err(error) = synced {
@@ -202,6 +212,7 @@ impl Writer {
         }
         self.position.end += buffer.len() as u64;
         self.position.previous = header;
+        self.position.certify();
         self.unsealed = true;
         let bytes = buffer.len();
         if buffer.capacity() <= KEEP_BUFFER {
@@ -248,7 +259,9 @@ impl Writer {
         };
         self.shared.segments.insert(segment.clone());
         self.live.insert(number, 0);
-        self.position = Position { active: segment, end: bytes.len() as u64, previous, salt };
+        (self.position.active, self.position.end) = (segment, bytes.len() as u64);
+        self.position.previous = previous;
+        self.position.certify();
         self.unsealed = true;
         self.find_dead_segments();
         Ok(())

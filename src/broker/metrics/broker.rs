@@ -1,10 +1,10 @@
-//! The broker's inside: syncs, queues, connections, peers, metadata.
+//! The broker's inside: syncs, queues, connections, memory of requests, peers, metadata.
 
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 
-use super::register::{counter, counters, gauge, gauges, histogram, value};
+use super::register::{counter, counters, gauge, gauges, histogram, raise, value};
 
 const SYNC_SECONDS: [f64; 13] =
     [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
@@ -13,10 +13,10 @@ const GROUP_BYTES: [f64; 8] = [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0
 /// The bounded queues worth watching.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Queue {
-    /// Events for the engine.
-    Engine,
-    /// Writes for the log.
-    Log,
+    /// Clients' batches for the engine.
+    ClientAppends,
+    /// Peers' frames for the engine.
+    PeerFrames,
     /// Raft's heartbeats and votes for peers.
     PeerControl,
     /// Appends for peers.
@@ -26,8 +26,8 @@ pub enum Queue {
 impl Queue {
     fn name(self) -> &'static str {
         match self {
-            Self::Engine => "engine",
-            Self::Log => "log",
+            Self::ClientAppends => "client_appends",
+            Self::PeerFrames => "peer_frames",
             Self::PeerControl => "peer_control",
             Self::PeerBulk => "peer_bulk",
         }
@@ -38,15 +38,36 @@ impl Queue {
 pub struct BrokerMetrics {
     sync_seconds: Histogram,
     write_group_bytes: Histogram,
-    sync_failures: IntCounter,
-    queue_depth: IntGaugeVec,
+    write_failures: IntCounter,
+    queue_bytes: IntGaugeVec,
     queue_refusals: IntCounterVec,
     connections: IntGaugeVec,
     connections_opened: IntCounterVec,
     connections_refused: IntCounterVec,
+    request_memory: IntGauge,
+    request_memory_waits: IntCounter,
     peers_up: IntGauge,
+    peer_bytes: IntCounterVec,
     metadata_applied: IntGauge,
     metadata_leader: IntGauge,
+}
+
+/// The connections of one listener.
+#[derive(Clone)]
+pub struct ListenerMetrics {
+    open: IntGauge,
+    opened: IntCounter,
+    refused: IntCounter,
+}
+
+/// An open connection, until it is dropped.
+pub struct OpenConnection(IntGauge);
+
+/// What requests under way take of the memory they may take.
+#[derive(Clone)]
+pub struct MemoryMetrics {
+    pub(crate) taken: IntGauge,
+    pub(crate) waits: IntCounter,
 }
 
 impl BrokerMetrics {
@@ -66,17 +87,17 @@ impl BrokerMetrics {
                 &GROUP_BYTES,
                 "Bytes that one sync made durable, over all partitions.",
             )?,
-            sync_failures: counter(
+            write_failures: counter(
                 r,
                 "chronik_log_write_failures_total",
-                "Writes or syncs of the log that failed.",
+                "Write groups of the log that could not be written or synced.",
             )?,
-            queue_depth: gauges(r, "chronik_queue_depth", &["queue"], "Items that wait in a queue.")?,
+            queue_bytes: gauges(r, "chronik_queue_bytes", &["queue"], "Bytes that wait in a queue.")?,
             queue_refusals: counters(
                 r,
                 "chronik_queue_refusals_total",
                 &["queue"],
-                "Items a full queue refused.",
+                "Items a full queue refused, or one whose connection was gone.",
             )?,
             connections: gauges(r, "chronik_connections", &["listener"], "Connections that are open.")?,
             connections_opened: counters(
@@ -91,7 +112,23 @@ impl BrokerMetrics {
                 &["listener"],
                 "Connections closed at once because too many were open.",
             )?,
+            request_memory: gauge(
+                r,
+                "chronik_request_memory_bytes",
+                "Bytes of requests that are being read or carried out; max-request-memory-bytes is the limit.",
+            )?,
+            request_memory_waits: counter(
+                r,
+                "chronik_request_memory_waits_total",
+                "Requests that were not read at once because the limit was used up.",
+            )?,
             peers_up: gauge(r, "chronik_peers_up", "Other brokers this one hears from.")?,
+            peer_bytes: counters(
+                r,
+                "chronik_peer_bytes_total",
+                &["lane", "direction"],
+                "Bytes exchanged with other brokers.",
+            )?,
             metadata_applied: gauge(r, "chronik_metadata_applied_index", "Metadata log index applied here.")?,
             metadata_leader: gauge(
                 r,
@@ -107,35 +144,30 @@ impl BrokerMetrics {
         self.write_group_bytes.observe(bytes as f64);
     }
 
-    /// A write or sync failed.
+    /// A write group could not be written or synced.
     pub fn write_failed(&self) {
-        self.sync_failures.inc();
+        self.write_failures.inc();
     }
 
-    /// Items that wait in a queue now.
-    pub fn set_queue_depth(&self, queue: Queue, items: usize) {
-        self.queue_depth.with_label_values(&[queue.name()]).set(value(items));
+    /// Bytes that wait in a queue now, and what it has refused since the start.
+    pub fn set_queue(&self, queue: Queue, bytes: usize, refused: u64) {
+        let labels = [queue.name()];
+        self.queue_bytes.with_label_values(&labels).set(value(bytes));
+        raise(&self.queue_refusals.with_label_values(&labels), refused);
     }
 
-    /// A full queue refused an item.
-    pub fn queue_refused(&self, queue: Queue) {
-        self.queue_refusals.with_label_values(&[queue.name()]).inc();
+    /// The series of a listener.
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            open: self.connections.with_label_values(&[name]),
+            opened: self.connections_opened.with_label_values(&[name]),
+            refused: self.connections_refused.with_label_values(&[name]),
+        }
     }
 
-    /// A connection was accepted on a listener.
-    pub fn connection_opened(&self, listener: &str) {
-        self.connections.with_label_values(&[listener]).inc();
-        self.connections_opened.with_label_values(&[listener]).inc();
-    }
-
-    /// It is closed.
-    pub fn connection_closed(&self, listener: &str) {
-        self.connections.with_label_values(&[listener]).dec();
-    }
-
-    /// A connection was closed at once because too many were open.
-    pub fn connection_refused(&self, listener: &str) {
-        self.connections_refused.with_label_values(&[listener]).inc();
+    /// The series of the requests' memory.
+    pub fn request_memory(&self) -> MemoryMetrics {
+        MemoryMetrics { taken: self.request_memory.clone(), waits: self.request_memory_waits.clone() }
     }
 
     /// Other brokers this one hears from.
@@ -143,9 +175,35 @@ impl BrokerMetrics {
         self.peers_up.set(value(count));
     }
 
+    /// Bytes sent to and received from other brokers since the start.
+    pub fn set_peer_bytes(&self, lane: &str, sent: u64, received: u64) {
+        raise(&self.peer_bytes.with_label_values(&[lane, "sent"]), sent);
+        raise(&self.peer_bytes.with_label_values(&[lane, "received"]), received);
+    }
+
     /// How far metadata is applied here, and whether this broker leads its group.
     pub fn set_metadata(&self, applied: u64, leads: bool) {
         self.metadata_applied.set(value(applied));
         self.metadata_leader.set(leads.into());
+    }
+}
+
+impl ListenerMetrics {
+    /// A connection was accepted.
+    pub fn opened(&self) -> OpenConnection {
+        self.opened.inc();
+        self.open.inc();
+        OpenConnection(self.open.clone())
+    }
+
+    /// A connection was closed at once because too many were open.
+    pub fn refused(&self) {
+        self.refused.inc();
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

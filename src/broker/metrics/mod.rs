@@ -1,4 +1,5 @@
-//! The broker's metrics, on `/metrics`. Drivers write them by plain calls; nothing here decides anything.
+//! The broker's metrics, on `/metrics`. Drivers write them by plain calls, where something happens or, for what stands
+//! elsewhere anyway, at each scrape (`admin_backend.rs`); nothing here decides anything. What nobody feeds is not here.
 //!
 //! `partitions.rs` has what is said about partitions, the seed's four series among them; `requests.rs` what clients
 //! see; `broker.rs` the broker's inside: syncs, queues, connections, peers.
@@ -10,9 +11,9 @@ mod requests;
 
 use prometheus::{Registry, TextEncoder};
 
-pub use broker::{BrokerMetrics, Queue};
+pub use broker::{BrokerMetrics, ListenerMetrics, MemoryMetrics, OpenConnection, Queue};
 pub use partitions::{LedPartition, PartitionMetrics};
-pub use requests::RequestMetrics;
+pub use requests::{ApiMetrics, RequestMetrics, Timed};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

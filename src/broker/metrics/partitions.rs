@@ -11,7 +11,7 @@ use chronik_core::view::FollowerLag;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry, Result};
 
-use super::register::{counter, gauge, gauges, value};
+use super::register::{counter, gauge, gauges, raise, value};
 
 /// A partition as its leader here sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,23 +86,19 @@ impl PartitionMetrics {
             offline: gauge(
                 r,
                 "chronik_offline_partitions",
-                "Partitions of the cluster without a leader; reported by the metadata leader, 0 elsewhere.",
+                "Partitions of the cluster that have lost their leader, as this broker sees it: not to be summed.",
             )?,
             unknown: gauge(
                 r,
                 "chronik_unknown_partitions",
-                "Partitions of the cluster whose state this broker does not know.",
+                "Partitions of the cluster whose state this broker does not know: not to be summed.",
             )?,
         })
     }
 
     /// The partition is led here, and this is how it stands. To be called at every change and at every check.
     pub fn set_led(&self, group: GroupId, partition: LedPartition) {
-        let leads = !partition.caretaker;
-        let before = self.led.lock().insert(group, Arc::new(partition));
-        if leads && before.is_none_or(|before| before.caretaker) {
-            self.leader_changes.inc();
-        }
+        self.led.lock().insert(group, Arc::new(partition));
     }
 
     /// The partition is no longer led here, or is gone: its series go with it.
@@ -115,10 +111,11 @@ impl PartitionMetrics {
         self.led.lock().retain(|group, _| keep(*group));
     }
 
-    /// Replicas that left and joined ISRs led here since the start.
-    pub fn set_isr_changes(&self, shrinks: u64, expands: u64) {
-        self.isr_shrinks.inc_by(shrinks.saturating_sub(self.isr_shrinks.get()));
-        self.isr_expands.inc_by(expands.saturating_sub(self.isr_expands.get()));
+    /// Since the start: replicas that left and joined ISRs led here, and times a leadership began.
+    pub fn set_changes(&self, shrinks: u64, expands: u64, led: u64) {
+        raise(&self.isr_shrinks, shrinks);
+        raise(&self.isr_expands, expands);
+        raise(&self.leader_changes, led);
     }
 
     /// Replicas on this broker, and how many of them are out of service.
@@ -127,8 +124,7 @@ impl PartitionMetrics {
         self.quarantined.set(value(quarantined));
     }
 
-    /// Partitions of the cluster without a leader (0 unless this broker leads the metadata group), and those of
-    /// which this broker knows nothing recent.
+    /// Partitions of the cluster that lost their leader, and those of which this broker knows nothing recent.
     pub fn set_cluster(&self, offline: usize, unknown: usize) {
         self.offline.set(value(offline));
         self.unknown.set(value(unknown));

@@ -51,3 +51,8 @@ pub(super) fn histograms(
 pub(super) fn value(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
+
+/// Brings a counter to a count that is kept elsewhere, and that only grows.
+pub(super) fn raise(counter: &IntCounter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
+}

@@ -1,13 +1,19 @@
 //! What Kafka clients see: requests, their time, bytes and errors, by API; records and bytes produced and fetched.
+//!
+//! Series are made for APIs that are served and codes that were answered, so that no client can add one. Each API's
+//! are looked up once and kept.
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, Result};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
 use super::register::{counter, counters, gauge, histograms};
 
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// API keys lie below this.
+const KEYS: usize = 128;
 
 /// See the module.
 pub struct RequestMetrics {
@@ -20,6 +26,23 @@ pub struct RequestMetrics {
     produced_records: IntCounter,
     produced_bytes: IntCounter,
     fetched_bytes: IntCounter,
+    apis: [OnceLock<Arc<ApiMetrics>>; KEYS],
+}
+
+/// The series of one API.
+pub struct ApiMetrics {
+    name: String,
+    seconds: Histogram,
+    request_bytes: IntCounter,
+    response_bytes: IntCounter,
+    errors: IntCounterVec,
+    in_flight: IntGauge,
+}
+
+/// A request that was read and not answered yet. Dropped without an answer, it is only no longer in flight.
+pub struct Timed {
+    api: Arc<ApiMetrics>,
+    began: Instant,
 }
 
 impl RequestMetrics {
@@ -48,44 +71,34 @@ impl RequestMetrics {
             produced_batches: counter(
                 r,
                 "chronik_produced_batches_total",
-                "Record batches appended by producers.",
+                "Record batches acknowledged to producers, or taken where they asked for no acknowledgement.",
             )?,
-            produced_records: counter(r, "chronik_produced_records_total", "Records appended by producers.")?,
-            produced_bytes: counter(
-                r,
-                "chronik_produced_bytes_total",
-                "Bytes of batches appended by producers.",
-            )?,
+            produced_records: counter(r, "chronik_produced_records_total", "Records in these batches.")?,
+            produced_bytes: counter(r, "chronik_produced_bytes_total", "Bytes of these batches.")?,
             fetched_bytes: counter(r, "chronik_fetched_bytes_total", "Bytes of batches sent to consumers.")?,
+            apis: [const { OnceLock::new() }; KEYS],
         })
     }
 
-    /// A request was read. Each needs one [`RequestMetrics::done`] or [`RequestMetrics::dropped`].
-    pub fn began(&self, api: &'static str, bytes: usize) {
-        self.in_flight.inc();
-        self.request_bytes.with_label_values(&[api]).inc_by(bytes as u64);
+    /// The series of a served API; none for a key that no API has.
+    pub fn api(&self, key: i16, name: impl FnOnce() -> String) -> Option<&Arc<ApiMetrics>> {
+        let place = self.apis.get(usize::try_from(key).ok()?)?;
+        Some(place.get_or_init(|| Arc::new(self.series(name()))))
     }
 
-    /// Its answer is ready.
-    pub fn done(&self, api: &'static str, took: Duration, bytes: usize) {
-        self.in_flight.dec();
-        self.seconds.with_label_values(&[api]).observe(took.as_secs_f64());
-        self.response_bytes.with_label_values(&[api]).inc_by(bytes as u64);
-    }
-
-    /// Nobody waits for its answer any more.
-    pub fn dropped(&self) {
-        self.in_flight.dec();
-    }
-
-    /// An answer carries an error for a partition, a topic or the whole request. `code` is one of Kafka's; 0 is none.
-    pub fn error(&self, api: &'static str, code: i16) {
-        if code != 0 {
-            self.errors.with_label_values(&[api, &code.to_string()]).inc();
+    fn series(&self, name: String) -> ApiMetrics {
+        let labels = [name.as_str()];
+        ApiMetrics {
+            seconds: self.seconds.with_label_values(&labels),
+            request_bytes: self.request_bytes.with_label_values(&labels),
+            response_bytes: self.response_bytes.with_label_values(&labels),
+            errors: self.errors.clone(),
+            in_flight: self.in_flight.clone(),
+            name,
         }
     }
 
-    /// A producer's batch was appended.
+    /// A producer's batch was acknowledged.
     pub fn produced(&self, records: u32, bytes: usize) {
         self.produced_batches.inc();
         self.produced_records.inc_by(records.into());
@@ -95,5 +108,40 @@ impl RequestMetrics {
     /// Batches were sent to a consumer.
     pub fn fetched(&self, bytes: usize) {
         self.fetched_bytes.inc_by(bytes as u64);
+    }
+}
+
+impl ApiMetrics {
+    /// A request of so many bytes was read.
+    pub fn begin(self: &Arc<Self>, bytes: usize) -> Timed {
+        self.in_flight.inc();
+        self.request_bytes.inc_by(bytes as u64);
+        Timed { api: Arc::clone(self), began: Instant::now() }
+    }
+
+    /// An answer carries an error for a partition, a topic or the whole request. `code` is one of Kafka's; 0 is none.
+    pub fn error(&self, code: i16) {
+        if code != 0 {
+            self.errors.with_label_values(&[&self.name, &code.to_string()]).inc();
+        }
+    }
+}
+
+impl Timed {
+    /// Its answer of so many bytes is ready.
+    pub fn done(self, bytes: usize) {
+        let took = self.began.elapsed();
+        self.done_after(took, bytes);
+    }
+
+    pub(super) fn done_after(self, took: Duration, bytes: usize) {
+        self.api.seconds.observe(took.as_secs_f64());
+        self.api.response_bytes.inc_by(bytes as u64);
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.api.in_flight.dec();
     }
 }

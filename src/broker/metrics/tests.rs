@@ -1,5 +1,6 @@
 //! Metrics as Prometheus reads them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_core::ids::{BrokerId, GroupId};
@@ -68,14 +69,12 @@ fn counts_follow_the_partitions_that_are_led() {
         ("under_replicated_partitions", 3),
         ("under_min_isr_partitions", 2),
         ("at_min_isr_partitions", 1),
-        ("leader_changes_total", 3),
     ] {
         has(&metrics, &format!("chronik_{name} {count}"));
     }
     metrics.partitions.set_led(GroupId(18), led("t", 2, 3, &[]));
     metrics.partitions.remove_led(GroupId(19));
     has(&metrics, "chronik_under_min_isr_partitions 0");
-    has(&metrics, "chronik_leader_changes_total 3");
 }
 
 #[test]
@@ -105,19 +104,25 @@ fn totals_only_when_asked() {
 #[test]
 fn requests_and_their_errors_are_counted_by_api() {
     let metrics = Metrics::new(true).unwrap();
-    metrics.requests.began("Produce", 100);
-    metrics.requests.began("Fetch", 10);
+    let api = |key, name: &str| Arc::clone(metrics.requests.api(key, || name.into()).unwrap());
+    let (produce, fetch) = (api(0, "Produce"), api(1, "Fetch"));
+    assert!(Arc::ptr_eq(&produce, &api(0, "another name comes too late")));
+    assert!(
+        metrics.requests.api(-1, String::new).is_none() && metrics.requests.api(999, String::new).is_none()
+    );
+    let (first, second) = (produce.begin(100), fetch.begin(10));
     has(&metrics, "chronik_requests_in_flight 2");
-    metrics.requests.done("Produce", Duration::from_millis(3), 50);
-    metrics.requests.dropped();
-    metrics.requests.error("Produce", 20);
-    metrics.requests.error("Produce", 0);
+    first.done_after(Duration::from_millis(3), 50);
+    drop(second);
+    produce.error(20);
+    produce.error(0);
     metrics.requests.produced(7, 90);
     metrics.requests.fetched(12);
     for line in [
         "chronik_requests_in_flight 0",
         r#"chronik_request_duration_seconds_bucket{api="Produce",le="0.002"} 0"#,
         r#"chronik_request_duration_seconds_bucket{api="Produce",le="0.005"} 1"#,
+        r#"chronik_request_duration_seconds_count{api="Fetch"} 0"#,
         r#"chronik_request_bytes_total{api="Produce"} 100"#,
         r#"chronik_response_bytes_total{api="Produce"} 50"#,
         r#"chronik_request_errors_total{api="Produce",code="20"} 1"#,
@@ -136,31 +141,40 @@ fn the_inside_is_seen() {
     let metrics = Metrics::new(true).unwrap();
     metrics.broker.synced(Duration::from_micros(150), 5000);
     metrics.broker.write_failed();
-    metrics.broker.set_queue_depth(Queue::Engine, 4);
-    metrics.broker.queue_refused(Queue::PeerBulk);
-    metrics.broker.connection_opened("PLAINTEXT");
-    metrics.broker.connection_opened("PLAINTEXT");
-    metrics.broker.connection_closed("PLAINTEXT");
-    metrics.broker.connection_refused("PLAINTEXT");
+    metrics.broker.set_queue(Queue::ClientAppends, 4, 0);
+    metrics.broker.set_queue(Queue::PeerBulk, 0, 2);
+    metrics.broker.set_queue(Queue::PeerBulk, 7, 3);
+    let listener = metrics.broker.listener("PLAINTEXT");
+    let open = listener.opened();
+    drop(listener.opened());
+    listener.refused();
+    metrics.broker.request_memory().taken.add(10);
+    metrics.broker.request_memory().waits.inc();
     metrics.broker.set_peers_up(2);
+    metrics.broker.set_peer_bytes("control", 5, 6);
     metrics.broker.set_metadata(77, true);
-    metrics.partitions.set_isr_changes(2, 1);
+    metrics.partitions.set_changes(2, 1, 3);
     metrics.partitions.set_replicas(6, 1);
     metrics.partitions.set_cluster(3, 4);
     for line in [
         r#"chronik_log_sync_duration_seconds_bucket{le="0.0001"} 0"#,
         r#"chronik_log_sync_duration_seconds_bucket{le="0.0002"} 1"#,
         "chronik_log_write_failures_total 1",
-        r#"chronik_queue_depth{queue="engine"} 4"#,
-        r#"chronik_queue_refusals_total{queue="peer_bulk"} 1"#,
+        r#"chronik_queue_bytes{queue="client_appends"} 4"#,
+        r#"chronik_queue_bytes{queue="peer_bulk"} 7"#,
+        r#"chronik_queue_refusals_total{queue="peer_bulk"} 3"#,
         r#"chronik_connections{listener="PLAINTEXT"} 1"#,
         r#"chronik_connections_opened_total{listener="PLAINTEXT"} 2"#,
         r#"chronik_connections_refused_total{listener="PLAINTEXT"} 1"#,
+        "chronik_request_memory_bytes 10",
+        "chronik_request_memory_waits_total 1",
         "chronik_peers_up 2",
+        r#"chronik_peer_bytes_total{direction="received",lane="control"} 6"#,
         "chronik_metadata_applied_index 77",
         "chronik_metadata_leader 1",
         "chronik_isr_shrinks_total 2",
         "chronik_isr_expands_total 1",
+        "chronik_leader_changes_total 3",
         "chronik_replicas 6",
         "chronik_quarantined_replicas 1",
         "chronik_offline_partitions 3",
@@ -168,4 +182,6 @@ fn the_inside_is_seen() {
     ] {
         has(&metrics, line);
     }
+    drop(open);
+    has(&metrics, r#"chronik_connections{listener="PLAINTEXT"} 0"#);
 }

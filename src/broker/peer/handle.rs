@@ -106,6 +106,11 @@ impl PeerHandle {
         self.node.all_peers().into_iter().map(known).collect()
     }
 
+    /// Bytes that wait to be sent on a lane, over all peers.
+    pub fn queued_bytes(&self, lane: Lane) -> usize {
+        self.node.all_peers().iter().map(|peer| peer.queue(lane).bytes()).sum()
+    }
+
     /// The counters now.
     pub fn metrics(&self) -> PeerCounts {
         self.node.counters.snapshot()

@@ -88,6 +88,11 @@ impl SendQueue {
         }
     }
 
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
     /// Waits until something may have been pushed since the last `take`.
     pub(super) async fn ready(&self) {
         if self.state.lock().frames.is_empty() {

@@ -12,7 +12,7 @@ use raft::{Config, RawNode, StateRole};
 use super::logger;
 use super::message::{Outgoing, RaftMessage};
 use super::storage::{ENTRY_VERSION, GroupStorage};
-use crate::log::{BatchHeader, EntryKind, GroupLog, HardState, LogEntry};
+use crate::log::{BatchHeader, Damage, EntryKind, GroupLog, HardState, LogEntry};
 
 /// What a group needs to start, besides its log.
 #[derive(Clone, Debug)]
@@ -84,6 +84,9 @@ pub enum GroupFault {
     /// A read of the log met damage.
     #[error("the log is damaged")]
     DamagedLog,
+    /// The leader knows entries as synced here that are not in the log.
+    #[error("entries that were synced are not in the log")]
+    LostEntries,
 }
 
 /// Identifies a write until its sync is reported back.
@@ -176,6 +179,11 @@ impl Group {
         ReplicaId(self.node.raft.id)
     }
 
+    /// What is wrong with this replica's log, if anything was found.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.node.store().damage()
+    }
+
     /// Role, term and leader as of now.
     pub fn role(&self) -> GroupRole {
         let raft = &self.node.raft;
@@ -250,12 +258,25 @@ impl Group {
 
     /// Takes in another replica's message.
     pub fn step(&mut self, message: RaftMessage) -> Result<(), GroupFault> {
+        self.check_heartbeat(&message.0)?;
         match self.node.step(message.0) {
             // A message from a replica that left, or one that raft ignores by itself, is no fault.
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(raft::Error::StepLocalMsg) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A heartbeat names no more than its leader was told to be synced here: raft panics when the log is shorter.
+    fn check_heartbeat(&self, message: &Message) -> Result<(), GroupFault> {
+        let last = self.end_index();
+        let current =
+            message.get_msg_type() == MessageType::MsgHeartbeat && message.term >= self.node.raft.term;
+        if current && message.commit > last {
+            self.node.store().lost(message.commit);
+            return Err(GroupFault::LostEntries);
+        }
+        Ok(())
     }
 
     /// Starts an election now; the pre-vote keeps it from disturbing a leader that others still hear.

@@ -9,3 +9,6 @@ pub use group::{
     Drained, Group, GroupConfig, GroupFault, GroupRole, MembershipChange, ProposeError, SyncTicket,
 };
 pub use message::{Lane, MessageError, Outgoing, RaftMessage};
+
+#[cfg(test)]
+mod tests;

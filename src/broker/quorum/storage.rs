@@ -9,7 +9,7 @@ use chronik_core::ids::{LogIndex, Offset, Term};
 use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use crate::log::{EntryKind, GroupLog, LogEntry};
+use crate::log::{Damage, EntryKind, GroupLog, LogEntry};
 
 /// One entry of the tail, with the offset that follows it.
 struct TailEntry {
@@ -48,6 +48,16 @@ impl GroupStorage {
 
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Notes that entries up to `synced` were synced here once.
+    pub(super) fn lost(&self, synced: LogIndex) {
+        self.log.lost(synced);
+    }
+
+    /// What is wrong with the log, if anything was found.
+    pub(super) fn damage(&self) -> Option<&Damage> {
+        self.log.damage()
     }
 
     /// The last index of the log, synced or not.
@@ -119,7 +129,7 @@ impl GroupStorage {
         self.tail.get(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
-    fn damage(&self, error: impl std::fmt::Display) -> raft::Error {
+    fn unreadable(&self, error: impl std::fmt::Display) -> raft::Error {
         tracing::error!("read replica's log: {error}");
         self.damaged.store(true, Ordering::Relaxed);
         raft::Error::Store(StorageError::LogTemporarilyUnavailable)
@@ -166,7 +176,7 @@ impl Storage for GroupStorage {
             let stored = self
                 .log
                 .entries(low, high.min(tail_first), usize::try_from(max_size).unwrap_or(usize::MAX))
-                .map_err(|error| self.damage(error))?;
+                .map_err(|error| self.unreadable(error))?;
             for stored in stored {
                 size += stored.payload.len() as u64;
                 entries.push(to_raft(stored));

@@ -1,7 +1,7 @@
 //! The engine's thread: waits for events, runs rounds, keeps the ticks. Holds no rule of replication.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +36,23 @@ pub struct EngineHandle {
     events: Sender<Queued>,
     append_room: Arc<Semaphore>,
     frame_room: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
+}
+
+/// What was refused for want of room, since the start.
+#[derive(Default)]
+struct Refusals {
+    appends: AtomicU64,
+    frames: AtomicU64,
+}
+
+/// What waits for the engine, and what did not come to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Bytes that wait now.
+    pub bytes: usize,
+    /// Items refused since the start.
+    pub refused: u64,
 }
 
 impl EngineHandle {
@@ -49,7 +66,10 @@ impl EngineHandle {
         let size = permits(request.batch.size());
         match Arc::clone(&self.append_room).try_acquire_many_owned(size) {
             Ok(room) => self.queue(Event::Append { group, request, reply }, Some(room)),
-            Err(_) => drop(reply.send(Err(AppendError::Busy))),
+            Err(_) => {
+                self.refusals.appends.fetch_add(1, Ordering::Relaxed);
+                let _ = reply.send(Err(AppendError::Busy));
+            }
         }
         answer
     }
@@ -63,10 +83,23 @@ impl EngineHandle {
     pub fn submit_frame(&self, from: BrokerId, payload: Bytes) -> bool {
         let room = Arc::clone(&self.frame_room).try_acquire_many_owned(permits(payload.len()));
         let taken = room.is_ok();
-        if let Ok(room) = room {
-            self.queue(Event::PeerFrame { from, payload }, Some(room));
+        match room {
+            Ok(room) => self.queue(Event::PeerFrame { from, payload }, Some(room)),
+            Err(_) => drop(self.refusals.frames.fetch_add(1, Ordering::Relaxed)),
         }
         taken
+    }
+
+    /// Clients' batches that wait.
+    pub fn waiting_appends(&self) -> Waiting {
+        let bytes = APPEND_BYTES_WAITING - self.append_room.available_permits();
+        Waiting { bytes, refused: self.refusals.appends.load(Ordering::Relaxed) }
+    }
+
+    /// Peers' frames that wait.
+    pub fn waiting_frames(&self) -> Waiting {
+        let bytes = FRAME_BYTES_WAITING - self.frame_room.available_permits();
+        Waiting { bytes, refused: self.refusals.frames.load(Ordering::Relaxed) }
     }
 
     /// Moves every leadership away that can move; done when none is left.
@@ -100,6 +133,7 @@ pub fn channel() -> (EngineHandle, EngineQueue) {
         events: events.clone(),
         append_room: Arc::new(Semaphore::new(APPEND_BYTES_WAITING)),
         frame_room: Arc::new(Semaphore::new(FRAME_BYTES_WAITING)),
+        refusals: Arc::default(),
     };
     (handle, EngineQueue { events, queue })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chronik_core::ids::{LogIndex, Term};
+use chronik_core::ids::{GroupId, LogIndex, Term};
 use chronik_core::metadata::{Applied, ClusterState, Command, DecodeError};
 use tokio::sync::{oneshot, watch};
 
@@ -29,13 +29,19 @@ pub(super) struct Metadata {
     state: ClusterState,
     published: watch::Sender<Arc<ClusterState>>,
     role: GroupRole,
+    /// The log's end when it was opened, and the next group to be given as of then.
+    known_at_start: LogIndex,
+    next_group_at_start: GroupId,
     pending: BTreeMap<LogIndex, (Term, CommandReply)>,
 }
 
 impl Metadata {
-    pub(super) fn new(published: watch::Sender<Arc<ClusterState>>) -> Self {
+    /// `known` is the last entry that the disk holds.
+    pub(super) fn new(published: watch::Sender<Arc<ClusterState>>, known: LogIndex) -> Self {
         let state = ClusterState::clone(&published.borrow());
         Self {
+            known_at_start: known,
+            next_group_at_start: state.next_group(),
             state,
             published,
             role: GroupRole { term: 0, leads: false, leader: None },
@@ -45,6 +51,11 @@ impl Metadata {
 
     pub(super) fn state(&self) -> &ClusterState {
         &self.state
+    }
+
+    /// Partitions with a group below this were there before this start.
+    pub(super) fn next_group_at_start(&self) -> GroupId {
+        self.next_group_at_start
     }
 
     pub(super) fn role(&self) -> GroupRole {
@@ -86,6 +97,9 @@ impl Metadata {
             }
             let command = Command::decode(&entry.payload)?;
             let applied = self.state.apply(entry.index, &command);
+            if entry.index <= self.known_at_start {
+                self.next_group_at_start = self.state.next_group();
+            }
             changed = true;
             if let Some((term, reply)) = self.pending.remove(&entry.index) {
                 let result =

@@ -23,7 +23,7 @@ mod views;
 
 pub use append::{Acks, AppendError, AppendRequest, Appended};
 pub use clock::{Clock, Now, SystemClock};
-pub use driver::{EngineHandle, EngineQueue, Machine, Running, channel};
+pub use driver::{EngineHandle, EngineQueue, Machine, Running, Waiting, channel};
 pub use engine::{EngineConfig, IsrChanges, Shared};
 pub use event::Event;
 pub use handle::{Leadership, PartitionHandle, Partitions};

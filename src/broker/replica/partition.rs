@@ -146,6 +146,7 @@ impl Partition {
     }
 
     fn start_leading(&mut self, group: &Group, around: Surroundings<'_>) {
+        around.isr_changes.leaderships.fetch_add(1, Ordering::Relaxed);
         let known = around.views.last(self.group());
         let last_isr: Vec<ReplicaId> = known
             .iter()

@@ -1,6 +1,8 @@
 //! The one table of what is served: API, versions, the request's shape, its handler. What is not in it is not
 //! advertised and not answered.
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 
@@ -8,6 +10,7 @@ use super::dispatch::{Call, Work};
 use super::wire::WireError;
 use super::wire::layout::{self, Message};
 use crate::handlers::*;
+use crate::metrics::{ApiMetrics, RequestMetrics};
 
 /// One served API.
 pub(super) struct Api {
@@ -27,6 +30,10 @@ impl Api {
 
     pub(super) fn is_api_versions(&self) -> bool {
         self.key == ApiKey::ApiVersions
+    }
+
+    pub(super) fn metrics<'a>(&self, all: &'a RequestMetrics) -> &'a Arc<ApiMetrics> {
+        all.api(self.key as i16, || format!("{:?}", self.key)).expect("served keys are small")
     }
 
     pub(super) fn wire_version(&self, version: i16) -> i16 {

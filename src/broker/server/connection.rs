@@ -14,7 +14,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ServerSettings;
@@ -22,9 +22,11 @@ use super::context::{Principal, RequestContext};
 use super::dispatch::{After, Refusal, Work, dispatch};
 use super::frame::{FrameError, FrameLimits, Frames};
 use super::in_flight::{InFlight, Permit};
+use super::memory::Memory;
 use super::stream::Stream;
 use super::wire::RequestHead;
 use crate::handlers::Handlers;
+use crate::metrics::Timed;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,7 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) handlers: Arc<Handlers>,
     pub(super) settings: Arc<ServerSettings>,
+    pub(super) memory: Memory,
     /// Cancelled: no further request is read.
     pub(super) stop: CancellationToken,
 }
@@ -58,6 +61,7 @@ pub(super) struct Connection {
 struct Pending {
     work: Work,
     permit: Permit,
+    timed: Timed,
 }
 
 impl Connection {
@@ -65,8 +69,9 @@ impl Connection {
     pub(super) async fn serve<S: Stream>(self, stream: S) -> End {
         let (read, write) = tokio::io::split(stream);
         let (queue, pending) = mpsc::channel(self.settings.max_in_flight_requests.max(1));
-        let reader = self.read(read, queue);
-        let mut writer = pin!(self.write(write, pending));
+        let in_flight = InFlight::new(self.settings.max_in_flight_bytes, self.memory.clone());
+        let reader = self.read(read, queue, &in_flight);
+        let mut writer = pin!(self.write(write, pending, &in_flight));
         tokio::select! {
             end = reader => match timeout(self.settings.drain_timeout, writer).await {
                 Ok(Err(failed)) => failed,
@@ -77,27 +82,37 @@ impl Connection {
     }
 
     /// Reads and starts requests. Dropping `queue` at its end lets the writer finish.
-    async fn read<R: AsyncRead + Unpin>(&self, read: R, queue: mpsc::Sender<Pending>) -> End {
-        match self.stop.run_until_cancelled(self.read_all(read, queue)).await {
+    async fn read<R: AsyncRead + Unpin>(
+        &self,
+        read: R,
+        queue: mpsc::Sender<Pending>,
+        in_flight: &InFlight,
+    ) -> End {
+        match self.stop.run_until_cancelled(self.read_all(read, queue, in_flight)).await {
             Some(end) => end,
             None => End::Stopped,
         }
     }
 
-    async fn read_all<R: AsyncRead + Unpin>(&self, read: R, queue: mpsc::Sender<Pending>) -> End {
-        let in_flight = InFlight::new(self.settings.max_in_flight_bytes);
+    async fn read_all<R: AsyncRead + Unpin>(
+        &self,
+        read: R,
+        queue: mpsc::Sender<Pending>,
+        in_flight: &InFlight,
+    ) -> End {
         let limits = FrameLimits {
             max_request_bytes: self.settings.max_request_bytes,
             idle_timeout: self.settings.idle_timeout,
+            patience: self.settings.patience,
         };
         let mut frames = Frames::new(read, limits);
         loop {
-            let (frame, permit) = match frames.next(&in_flight).await {
+            let (frame, permit) = match frames.next(in_flight).await {
                 Ok(Some(next)) => next,
                 Ok(None) => return End::Client,
                 Err(error) => return error.into(),
             };
-            match self.start(frame, permit, &in_flight).await {
+            match self.start(frame, permit, in_flight).await {
                 Ok(pending) => {
                     if queue.send(pending).await.is_err() {
                         return End::Stopped;
@@ -114,18 +129,19 @@ impl Connection {
         mut permit: Permit,
         in_flight: &InFlight,
     ) -> Result<Pending, Refusal> {
+        let bytes = frame.len();
         let head = RequestHead::split_from(&mut frame)?;
         if head.api_key == ApiKey::Produce as i16 {
             in_flight.none_queued().await;
         }
-        let (work, wait) = dispatch(&self.handlers, self.context(head), frame)?;
+        let (work, wait, timed) = dispatch(&self.handlers, self.context(head), frame, bytes)?;
         if matches!(work, Work::Queued(_)) {
             permit.queue();
         }
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        Ok(Pending { work, permit })
+        Ok(Pending { work, permit, timed })
     }
 
     fn context(&self, head: RequestHead) -> RequestContext {
@@ -145,13 +161,16 @@ impl Connection {
         &self,
         mut write: W,
         mut pending: mpsc::Receiver<Pending>,
+        in_flight: &InFlight,
     ) -> Result<(), End> {
         let mut closing = Closing { at: None, stop: &self.stop };
-        while let Some(Pending { work, permit }) = closing.during(pending.recv()).await {
+        while let Some(Pending { work, mut permit, timed }) = closing.during(pending.recv()).await {
             let (Work::Started(work) | Work::Queued(work)) = work;
             let reply = closing.during(work).await;
+            timed.done(reply.frame.as_ref().map_or(0, Bytes::len));
+            permit.carried_out();
             if let Some(frame) = reply.frame {
-                self.write_frame(&mut write, &frame).await?;
+                self.write_frame(&mut write, &frame, in_flight).await?;
             }
             drop(permit);
             match reply.after {
@@ -163,12 +182,27 @@ impl Connection {
         Ok(())
     }
 
-    async fn write_frame<W: AsyncWrite + Unpin>(&self, write: &mut W, frame: &Bytes) -> Result<(), End> {
-        let idle = self.settings.idle_timeout;
-        match timeout(idle, write.write_all(frame)).await {
-            Ok(written) => written.map_err(End::Write),
-            Err(_) => Err(End::NotRead(idle)),
+    /// A client may rest before it takes its answer, unless other requests of its own hold memory meanwhile.
+    async fn write_frame<W: AsyncWrite + Unpin>(
+        &self,
+        write: &mut W,
+        frame: &Bytes,
+        in_flight: &InFlight,
+    ) -> Result<(), End> {
+        let (idle, patience) = (self.settings.idle_timeout, self.settings.patience);
+        let (mut rest, mut taken) = (&frame[..], Instant::now());
+        while !rest.is_empty() {
+            match timeout(patience.min(idle), write.write(rest)).await {
+                Ok(Ok(0)) => return Err(End::Write(io::ErrorKind::WriteZero.into())),
+                Ok(Ok(n)) => (rest, taken) = (&rest[n..], Instant::now()),
+                Ok(Err(error)) => return Err(End::Write(error)),
+                Err(_) if in_flight.waiting() > 1 || taken.elapsed() >= idle => {
+                    return Err(End::NotRead(taken.elapsed()));
+                }
+                Err(_) => {}
+            }
         }
+        Ok(())
     }
 }
 

@@ -12,8 +12,11 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 use super::access;
 use super::api_table::{self, Api};
 use super::context::RequestContext;
+use super::error_codes::ErrorCodes;
 use super::wire::{self, WireError};
+use crate::handlers::errors::UNSUPPORTED_VERSION;
 use crate::handlers::{Handlers, api_versions, produce, produce_unsupported};
+use crate::metrics::{ApiMetrics, Timed};
 
 /// What becomes of the connection once an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,24 +61,28 @@ pub(super) fn dispatch(
     handlers: &Arc<Handlers>,
     context: RequestContext,
     body: Bytes,
-) -> Result<(Work, Duration), Refusal> {
+    bytes: usize,
+) -> Result<(Work, Duration, Timed), Refusal> {
     let (key, version) = (context.api_key, context.api_version);
     if !access::authorize(&context) {
         return Err(Refusal::NotAuthorized { principal: format!("{:?}", context.principal), key });
     }
-    let wait = access::throttle(&context, body.len());
-    let work = match api_table::find(key) {
-        Some(api) if api.accepts(version) => {
-            (api.start)(Call { handlers: handlers.clone(), context, body, api })?
+    let wait = access::throttle(&context, bytes);
+    let api = api_table::find(key).ok_or(Refusal::NotServed { key, version })?;
+    let metrics = api.metrics(&handlers.metrics.requests);
+    let timed = metrics.begin(bytes);
+    let work = match api.accepts(version) {
+        true => {
+            (api.start)(Call { handlers: handlers.clone(), context, body, api, metrics: metrics.clone() })?
         }
-        Some(api) if api.is_api_versions() => unsupported_api_versions(&context),
-        _ => return Err(Refusal::NotServed { key, version }),
+        false if api.is_api_versions() => unsupported_api_versions(&context, metrics),
+        false => return Err(Refusal::NotServed { key, version }),
     };
-    Ok((work, wait))
+    Ok((work, wait, timed))
 }
 
-fn unsupported_api_versions(context: &RequestContext) -> Work {
-    let reply = encoded(context, 0, &api_versions::unsupported_version());
+fn unsupported_api_versions(context: &RequestContext, metrics: &ApiMetrics) -> Work {
+    let reply = encoded(context, 0, &api_versions::unsupported_version(), metrics);
     Work::Queued(futures::future::ready(reply).boxed())
 }
 
@@ -85,6 +92,7 @@ pub(super) struct Call {
     context: RequestContext,
     body: Bytes,
     api: &'static Api,
+    metrics: Arc<ApiMetrics>,
 }
 
 impl Call {
@@ -92,7 +100,7 @@ impl Call {
     pub(super) fn queued<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
     where
         Q: Decodable + Send + 'static,
-        A: Encodable + HeaderVersion + Send,
+        A: Answered,
         H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
         F: Future<Output = A> + Send,
     {
@@ -105,16 +113,16 @@ impl Call {
     pub(super) fn queued_then<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
     where
         Q: Decodable + Send + 'static,
-        A: Encodable + HeaderVersion + Send,
+        A: Answered,
         H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
         F: Future<Output = (A, After)> + Send,
     {
         let wire_version = self.api.wire_version(self.context.api_version);
         let request = wire::decode::<Q>(self.body, self.api.shape, wire_version)?;
-        let (handlers, context) = (self.handlers, self.context);
+        let (handlers, context, metrics) = (self.handlers, self.context, self.metrics);
         Ok(Work::Queued(Box::pin(async move {
             let (answer, after) = handle(handlers, context.clone(), request).await;
-            let reply = encoded(&context, wire_version, &answer);
+            let reply = encoded(&context, wire_version, &answer, &metrics);
             let after = if reply.after == After::Continue { after } else { reply.after };
             Reply { after, ..reply }
         })))
@@ -126,39 +134,45 @@ impl Call {
         if version > produce_unsupported::LAST {
             return self.started(produce::start);
         }
+        self.metrics.error(UNSUPPORTED_VERSION);
         let frame = produce_unsupported::refusal(correlation_id, version, self.body);
         let reply = Reply { frame, after: After::Close("Produce 0 to 2 are not served") };
         Ok(Work::Started(futures::future::ready(reply).boxed()))
     }
 
-    /// For a handler that starts at once and says itself what to send, and whether.
+    /// For a handler that starts at once and says itself whether its answer is to be sent.
     pub(super) fn started<Q, A, H, F>(self, start: H) -> Result<Work, WireError>
     where
         Q: Decodable,
-        A: Encodable + HeaderVersion + Send,
+        A: Answered,
         H: FnOnce(Arc<Handlers>, &RequestContext, Q) -> F,
-        F: Future<Output = (Option<A>, After)> + Send + 'static,
+        F: Future<Output = (A, bool, After)> + Send + 'static,
     {
         let version = self.context.api_version;
         let request = wire::decode::<Q>(self.body, self.api.shape, version)?;
-        let context = self.context;
+        let (context, metrics) = (self.context, self.metrics);
         let result = start(self.handlers, &context, request);
         Ok(Work::Started(Box::pin(async move {
-            let (answer, after) = result.await;
-            match answer {
-                None => Reply { frame: None, after },
-                Some(answer) => {
-                    let reply = encoded(&context, version, &answer);
-                    let after = if reply.after == After::Continue { after } else { reply.after };
-                    Reply { after, ..reply }
-                }
+            let (answer, wanted, after) = result.await;
+            if !wanted {
+                answer.each_code(&mut |code| metrics.error(code));
+                return Reply { frame: None, after };
             }
+            let reply = encoded(&context, version, &answer, &metrics);
+            let after = if reply.after == After::Continue { after } else { reply.after };
+            Reply { after, ..reply }
         })))
     }
 }
 
+/// What a handler may answer.
+pub(super) trait Answered: Encodable + HeaderVersion + ErrorCodes + Send {}
+
+impl<A: Encodable + HeaderVersion + ErrorCodes + Send> Answered for A {}
+
 /// An answer that cannot be encoded is a bug in its handler: it is logged and costs the connection, not the process.
-fn encoded<A: Encodable + HeaderVersion>(context: &RequestContext, version: i16, answer: &A) -> Reply {
+fn encoded<A: Answered>(context: &RequestContext, version: i16, answer: &A, metrics: &ApiMetrics) -> Reply {
+    answer.each_code(&mut |code| metrics.error(code));
     match wire::encode_frame(context.correlation_id, version, answer) {
         Ok(frame) => Reply { frame: Some(frame), after: After::Continue },
         Err(error) => {

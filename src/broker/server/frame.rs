@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
 
 use super::in_flight::{InFlight, Permit};
 
@@ -25,6 +26,8 @@ pub(super) enum FrameError {
     Half { got: usize },
     #[error("nothing was sent and nothing awaited for {0:?}")]
     Idle(Duration),
+    #[error("{got} bytes of a request of {length} came in {patience:?}, the rest did not")]
+    Slow { got: usize, length: usize, patience: Duration },
     #[error("read: {0}")]
     Io(#[from] io::Error),
 }
@@ -34,6 +37,8 @@ pub(super) enum FrameError {
 pub(super) struct FrameLimits {
     pub(super) max_request_bytes: usize,
     pub(super) idle_timeout: Duration,
+    /// How long a request may take to come once it has room.
+    pub(super) patience: Duration,
 }
 
 /// The incoming half of a connection.
@@ -62,8 +67,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         if self.room.is_none() {
             self.room = Some(in_flight.room_for(length).await);
         }
+        let deadline = Instant::now() + self.limits.patience;
         while self.buffer.len() < LENGTH + length {
-            if !self.read(in_flight, LENGTH + length).await? {
+            let read = timeout_at(deadline, self.read(in_flight, LENGTH + length)).await;
+            let (got, patience) = (self.buffer.len() - LENGTH, self.limits.patience);
+            if !read.map_err(|_| FrameError::Slow { got, length, patience })?? {
                 return self.ended();
             }
         }
@@ -93,7 +101,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             let read = self.from.read_buf(&mut self.buffer);
             match tokio::time::timeout(self.limits.idle_timeout, read).await {
                 Ok(n) => return Ok(n? > 0),
-                Err(_) if in_flight.has_waiting() => continue,
+                Err(_) if in_flight.waiting() > 0 => continue,
                 Err(_) => return Err(FrameError::Idle(self.limits.idle_timeout)),
             }
         }

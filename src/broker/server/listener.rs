@@ -17,8 +17,10 @@ use super::ServerSettings;
 use super::connection::{Connection, End};
 use super::dispatch::Refusal;
 use super::frame::FrameError;
+use super::memory::Memory;
 use super::stream::Wrap;
 use crate::handlers::Handlers;
+use crate::metrics::{ListenerMetrics, OpenConnection};
 
 /// A pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +49,7 @@ struct Shared {
     handlers: Arc<Handlers>,
     settings: Arc<ServerSettings>,
     connections: Arc<Semaphore>,
+    memory: Memory,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -59,8 +62,10 @@ pub fn start(
 ) -> io::Result<Server> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let drain_timeout = settings.drain_timeout;
+    let memory = Memory::new(settings.max_request_memory_bytes, handlers.metrics.broker.request_memory());
     let shared = Arc::new(Shared {
         handlers,
+        memory,
         connections: Arc::new(Semaphore::new(settings.max_connections)),
         settings: Arc::new(settings),
         stop: stop.clone(),
@@ -92,6 +97,7 @@ impl Server {
 }
 
 async fn accept(listener: ListenerSpec, shared: Arc<Shared>) {
+    let metrics = shared.handlers.metrics.broker.listener(&listener.name);
     let name: Arc<str> = listener.name.into();
     loop {
         let accepted = match shared.stop.run_until_cancelled(listener.socket.accept()).await {
@@ -99,7 +105,7 @@ async fn accept(listener: ListenerSpec, shared: Arc<Shared>) {
             Some(accepted) => accepted,
         };
         match accepted {
-            Ok((tcp, peer)) => admit(tcp, peer, &name, &listener.wrap, &shared),
+            Ok((tcp, peer)) => admit(tcp, peer, &name, &listener.wrap, &shared, &metrics),
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "accept a Kafka connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -108,8 +114,16 @@ async fn accept(listener: ListenerSpec, shared: Arc<Shared>) {
     }
 }
 
-fn admit(tcp: TcpStream, peer: SocketAddr, name: &Arc<str>, wrap: &Arc<dyn Wrap>, shared: &Arc<Shared>) {
+fn admit(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    name: &Arc<str>,
+    wrap: &Arc<dyn Wrap>,
+    shared: &Arc<Shared>,
+    metrics: &ListenerMetrics,
+) {
     let Ok(place) = shared.connections.clone().try_acquire_owned() else {
+        metrics.refused();
         let limit = shared.settings.max_connections;
         tracing::warn!(listener = %name, %peer, limit, "refuse a Kafka connection: too many are open");
         return;
@@ -122,13 +136,19 @@ fn admit(tcp: TcpStream, peer: SocketAddr, name: &Arc<str>, wrap: &Arc<dyn Wrap>
         peer,
         handlers: shared.handlers.clone(),
         settings: shared.settings.clone(),
+        memory: shared.memory.clone(),
         stop: shared.stop.child_token(),
     };
-    shared.tasks.spawn(run(connection, tcp, wrap.clone(), place));
+    shared.tasks.spawn(run(connection, tcp, wrap.clone(), (place, metrics.opened())));
 }
 
 /// Runs one connection to its end. A panic in it ends it and nothing else.
-async fn run(connection: Connection, tcp: TcpStream, wrap: Arc<dyn Wrap>, _place: OwnedSemaphorePermit) {
+async fn run(
+    connection: Connection,
+    tcp: TcpStream,
+    wrap: Arc<dyn Wrap>,
+    _until_the_end: (OwnedSemaphorePermit, OpenConnection),
+) {
     let (listener, peer) = (connection.listener.clone(), connection.peer);
     let serve = async move {
         match timeout(WRAP_TIMEOUT, wrap.wrap(tcp)).await {

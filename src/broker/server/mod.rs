@@ -6,9 +6,11 @@ mod api_table;
 mod connection;
 mod context;
 mod dispatch;
+mod error_codes;
 mod frame;
 mod in_flight;
 mod listener;
+mod memory;
 mod stream;
 mod wire;
 
@@ -31,6 +33,11 @@ pub struct ServerSettings {
     pub max_in_flight_requests: usize,
     /// Bytes of one connection's requests that wait for their answer; a longer request runs alone.
     pub max_in_flight_bytes: usize,
+    /// Bytes of all connections' requests that are being read or carried out.
+    pub max_request_memory_bytes: usize,
+    /// A request whose length was told must come within this, and an answer be taken while others wait for room: no
+    /// client waits longer, as by the default of its `request.timeout.ms`.
+    pub patience: Duration,
     /// A connection is closed when it did nothing for so long, Kafka's `connections.max.idle.ms`.
     pub idle_timeout: Duration,
     /// How long answers are awaited on a connection that is read no more.
@@ -44,6 +51,8 @@ impl Default for ServerSettings {
             max_request_bytes: 100 * 1024 * 1024,
             max_in_flight_requests: 128,
             max_in_flight_bytes: 64 * 1024 * 1024,
+            max_request_memory_bytes: 256 * 1024 * 1024,
+            patience: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(5),
         }

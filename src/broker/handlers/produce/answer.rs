@@ -13,7 +13,8 @@ use kafka_protocol::protocol::StrBytes;
 use super::super::backend::{AppendError, Appended, Backend};
 use super::super::endpoints::{self, NOBODY, epoch, node_id};
 use super::super::errors::Failure;
-use super::{Pending, PendingTopic};
+use super::{Pending, PendingTopic, Submitted};
+use crate::metrics::RequestMetrics;
 use crate::server::After;
 
 /// First version whose answers name the leader.
@@ -26,7 +27,8 @@ const ENGINE_GRACE: Duration = Duration::from_secs(5);
 pub(in crate::handlers) const CARETAKER_CLOSES_IN: Duration = Duration::from_secs(1);
 
 /// What is known of a request's batches so far.
-pub(super) struct Answer {
+pub(super) struct Answer<'a> {
+    metrics: &'a RequestMetrics,
     version: i16,
     deadline: Instant,
     topics: Vec<TopicProduceResponse>,
@@ -35,10 +37,10 @@ pub(super) struct Answer {
     quorum_lost: bool,
 }
 
-impl Answer {
-    pub(super) fn new(version: i16, deadline: Instant) -> Self {
+impl<'a> Answer<'a> {
+    pub(super) fn new(version: i16, deadline: Instant, metrics: &'a RequestMetrics) -> Self {
         let (topics, leaders) = (Vec::new(), BTreeSet::new());
-        Self { version, deadline, topics, leaders, failed: false, quorum_lost: false }
+        Self { metrics, version, deadline, topics, leaders, failed: false, quorum_lost: false }
     }
 
     pub(super) async fn topic(&mut self, topic: PendingTopic) {
@@ -60,10 +62,14 @@ impl Answer {
         match pending {
             Pending::Refused(failure) => Err(Rejected::Request(failure)),
             Pending::Failed(error) => Err(Rejected::Append(error)),
-            Pending::Submitted(answer) => {
+            Pending::Submitted(Submitted { outcome, records, bytes }) => {
                 let latest = tokio::time::Instant::from_std(self.deadline + ENGINE_GRACE);
-                match tokio::time::timeout_at(latest, answer).await {
-                    Ok(Ok(outcome)) => outcome.map_err(Rejected::Append),
+                match tokio::time::timeout_at(latest, outcome).await {
+                    Ok(Ok(Ok(appended))) => {
+                        self.metrics.produced(records, bytes);
+                        Ok(appended)
+                    }
+                    Ok(Ok(Err(error))) => Err(Rejected::Append(error)),
                     Ok(Err(_)) | Err(_) => Err(Rejected::Append(AppendError::TimedOut)),
                 }
             }

@@ -18,11 +18,13 @@ use uuid::Uuid;
 
 use super::replica::MemoryReplica;
 use crate::handlers::backend::{Backend, CreationDefaults, Leadership, ProposeError, ReplicaHandle};
+use crate::metrics::Metrics;
 
 pub(crate) const SELF: BrokerId = BrokerId(1);
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
 pub(crate) struct MemoryBackend {
+    pub(crate) metrics: Arc<Metrics>,
     cluster: Mutex<Arc<ClusterState>>,
     alive: Mutex<BTreeSet<BrokerId>>,
     replicas: Mutex<BTreeMap<(TopicId, i32), Arc<MemoryReplica>>>,
@@ -40,6 +42,7 @@ impl MemoryBackend {
             assert!(cluster.apply(index, &Command::RegisterBroker(broker(id))).into_result().is_ok());
         }
         Arc::new(Self {
+            metrics: Arc::new(Metrics::new(true).expect("metrics")),
             cluster: Mutex::new(Arc::new(cluster)),
             alive: Mutex::new((1..=3).map(BrokerId).collect()),
             replicas: Mutex::default(),

@@ -1,6 +1,8 @@
 //! Tests of the log as a whole, on real files. The helpers they share.
 
 mod basic;
+mod failures;
+mod losses;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};

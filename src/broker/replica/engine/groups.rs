@@ -39,11 +39,11 @@ impl<T: Transport> Engine<T> {
     pub(super) fn quarantine(&mut self, id: GroupId, reason: String) {
         let Some(mut hosted) = self.hosted.remove(&id) else { return };
         self.touched.remove(&id);
+        let damage = hosted.group.damage().map(|damage| format!("{reason}: {damage}"));
+        let reason = damage.unwrap_or(reason);
         match &mut hosted.serves {
             Serves::Partition(partition) => {
                 let handle = &partition.handle;
-                let damage = handle.log().damage().map(|damage| format!("{reason}: {damage}"));
-                let reason = damage.unwrap_or(reason);
                 tracing::error!(
                     topic = %handle.topic_name, partition = handle.partition, %reason, "take replica out of service"
                 );
@@ -78,9 +78,10 @@ impl<T: Transport> Engine<T> {
             applied: 0,
             ..self.group_config(GroupId::METADATA, &recovered.header, None)
         };
+        let known = recovered.log.last_index();
         match Group::open(&config, recovered.log, recovered.state) {
             Ok(group) => {
-                let metadata = Metadata::new(self.shared.cluster.clone());
+                let metadata = Metadata::new(self.shared.cluster.clone(), known);
                 self.host(Hosted::new(group, Serves::Metadata(Box::new(metadata))));
                 self.shared.formed.send_replace(Some(voters));
             }
@@ -104,9 +105,24 @@ impl<T: Transport> Engine<T> {
         self.open_metadata(recovered);
     }
 
+    /// A replica that is not on the disk: a new one, or one of which the disk lost every trace.
+    fn absent(&mut self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
+        let old = matches!(
+            self.hosted.get(&GroupId::METADATA),
+            Some(Hosted { serves: Serves::Metadata(metadata), .. }) if group < metadata.next_group_at_start()
+        );
+        let lost = self.log.unattributed_damage().filter(|_| old).cloned();
+        let created = if lost.is_some() { self.empty(group, header) } else { self.create(group, header) };
+        RecoveredGroup { damage: lost, ..created }
+    }
+
     /// A new, empty group; its creation is written before anything else of it.
     fn create(&mut self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
         self.gathering.ops.push(WriteOp::CreateGroup { group, header: header.clone() });
+        self.empty(group, header)
+    }
+
+    fn empty(&self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
         RecoveredGroup {
             group,
             header,
@@ -182,7 +198,7 @@ impl<T: Transport> Engine<T> {
     }
 
     fn open_partition(&mut self, id: GroupId, header: GroupHeader, topic: &Topic, assignment: Assignment) {
-        let recovered = self.recovered.remove(&id).unwrap_or_else(|| self.create(id, header.clone()));
+        let recovered = self.recovered.remove(&id).unwrap_or_else(|| self.absent(id, header.clone()));
         let log = Arc::clone(&recovered.log);
         let handle = Arc::new(PartitionHandle::new(
             id,

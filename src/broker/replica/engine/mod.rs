@@ -63,19 +63,21 @@ pub struct Shared {
     pub metadata_leader: watch::Sender<Option<BrokerId>>,
     /// Set when the log has stopped for good: nothing is served any more.
     pub log_stopped: Arc<AtomicBool>,
-    /// Replicas that left and joined ISRs led here.
+    /// Replicas that left and joined ISRs led here, and leaderships begun.
     pub isr_changes: Arc<IsrChanges>,
     /// Whether the metadata group runs on this disk: the cluster is formed, as far as this broker knows.
     pub formed: watch::Sender<Option<Vec<ReplicaId>>>,
 }
 
-/// Counts of replicas since the start.
+/// Counts since the start.
 #[derive(Debug, Default)]
 pub struct IsrChanges {
-    /// Left an ISR.
+    /// Replicas that left an ISR.
     pub shrinks: AtomicU64,
-    /// Joined an ISR.
+    /// Replicas that joined an ISR.
     pub expands: AtomicU64,
+    /// Times this broker began to lead a partition.
+    pub leaderships: AtomicU64,
 }
 
 /// A broker's groups.

@@ -32,7 +32,8 @@ pub(crate) async fn serve_with(
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listeners = vec![listener("PLAINTEXT", first), listener("OTHER", second)];
-    let server = start(listeners, Handlers::new(backend.clone()), settings).unwrap();
+    let handlers = Handlers::new(backend.clone(), backend.metrics.clone());
+    let server = start(listeners, handlers, settings).unwrap();
     let address = server.addresses()[0].1;
     (server, address)
 }
@@ -116,6 +117,13 @@ impl Client {
 
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.frame().await.is_none()
+    }
+
+    /// Whether the server ends the connection within an answer.
+    pub(crate) async fn is_cut_short(&mut self) -> bool {
+        let Ok(length) = self.stream.read_i32().await else { return false };
+        let mut answer = vec![0; length as usize];
+        timeout(PATIENCE, self.stream.read_exact(&mut answer)).await.expect("an end").is_err()
     }
 
     /// Whether nothing comes for a little while.

@@ -2,5 +2,6 @@
 
 pub(crate) mod client;
 mod hostile;
+mod memory;
 mod order;
 mod versions;

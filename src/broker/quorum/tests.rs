@@ -1,0 +1,78 @@
+//! One replica on a real log, spoken to by a leader that is only its messages.
+
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
+use raft::eraftpb::{Message, MessageType};
+
+use super::*;
+use crate::log::{
+    Birth, DataFolder, EntryKind, GroupHeader, GroupKind, HardState, Log, LogEntry, Options, RealDisk,
+    WriteOp,
+};
+
+const GROUP: GroupId = GroupId(16);
+
+fn heartbeat(term: u64, commit: u64) -> RaftMessage {
+    let mut message = Message { from: 2, to: 1, term, commit, ..Message::default() };
+    message.set_msg_type(MessageType::MsgHeartbeat);
+    RaftMessage(message)
+}
+
+fn empty(index: u64) -> LogEntry {
+    LogEntry {
+        index,
+        term: 1,
+        kind: EntryKind::Empty,
+        base_offset: 0,
+        records: 0,
+        max_timestamp: -1,
+        producer: None,
+        payload: Bytes::new(),
+    }
+}
+
+/// Raft itself would panic. The replica has forgotten what it promised, so it must leave; and it says where.
+#[test]
+fn a_heartbeat_beyond_the_log_shows_that_entries_were_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = "test".parse().unwrap();
+    let birth = Birth::Join(Vec::new());
+    let identity = DataFolder::format(&RealDisk, dir.path(), cluster, BrokerId(1), birth).unwrap();
+    let (log, _) = Log::open(Arc::new(RealDisk), dir.path(), identity, Options::default()).unwrap();
+    let header = GroupHeader {
+        kind: GroupKind::Partition,
+        topic: None,
+        partition: 0,
+        replica: ReplicaId(1),
+        voters: (1..=3).map(ReplicaId).collect(),
+        learners: Vec::new(),
+    };
+    let ops = vec![
+        WriteOp::CreateGroup { group: GROUP, header: header.clone() },
+        WriteOp::Append { group: GROUP, entries: vec![empty(1), empty(2)] },
+    ];
+    let (send, done) = mpsc::channel();
+    log.submit(ops, Box::new(move |result| send.send(result).unwrap()));
+    done.recv().unwrap().unwrap();
+    let config = GroupConfig {
+        group: GROUP,
+        replica: header.replica,
+        election_ticks: 10,
+        heartbeat_ticks: 1,
+        voters: header.voters,
+        learners: Vec::new(),
+        membership: None,
+        applied: 0,
+    };
+    let state = HardState { term: 3, vote: 0, commit: 0 };
+    let mut group = Group::open(&config, log.group(GROUP).unwrap(), state).unwrap();
+
+    group.step(heartbeat(2, 7)).expect("a leader of the past says nothing of this log");
+    group.step(heartbeat(3, 2)).expect("all of that is here");
+    assert!(matches!(group.step(heartbeat(3, 3)), Err(GroupFault::LostEntries)));
+    let damage = group.damage().expect("it is known from now on");
+    assert!(damage.file.ends_with("journal/00000000000000000001.log") && damage.offset > 128, "{damage}");
+    assert!(damage.what.contains("ends at entry 2, 3 were synced"), "{damage}");
+}

@@ -1,0 +1,253 @@
+//! A whole broker in this process, alone in its cluster: spoken to through its ports, stopped in good order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::admin::tests::client::request;
+use crate::handlers::tests::name;
+use crate::server::tests::client::{Client, PATIENCE, batch};
+use crate::settings::{self, Command as Asked};
+
+static ADDRESSES: AtomicU8 = AtomicU8::new(1);
+
+/// A broker's folder, and an address of its own.
+struct Home {
+    dir: TempDir,
+    ip: String,
+}
+
+/// It runs until it is stopped.
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<()>>,
+    admin: String,
+    kafka: SocketAddr,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self {
+            dir: tempfile::tempdir().unwrap(),
+            ip: format!("127.250.{}.{}", std::process::id() % 250, ADDRESSES.fetch_add(1, Ordering::Relaxed)),
+        };
+        let (voters, data) = (format!("1@{}:9093", home.ip), home.dir.path().join("data"));
+        let args = ["format", "--cluster-id", "test", "--broker-id", "1", "--initial-voters", &voters];
+        let Asked::Format(args) = home.parse(&args) else { panic!("format was asked") };
+        let disk = log::open_disk(&data);
+        DataFolder::format(&*disk, &data, args.cluster, args.broker, args.birth.into()).unwrap();
+        home
+    }
+
+    fn parse(&self, args: &[&str]) -> Asked {
+        let data = self.dir.path().join("data");
+        let args = ["chronik-broker"].iter().chain(args).map(OsString::from);
+        settings::parse(args.chain(["--data-dir".into(), data.into()]), &|_| None).unwrap()
+    }
+
+    fn settings(&self) -> Settings {
+        let at = |port: u16| format!("{}:{port}", self.ip);
+        let (kafka, peer, admin) = (format!("PLAINTEXT={}", at(9092)), at(9093), at(9095));
+        let addresses = ["--listener", &kafka, "--peer-listener", &peer, "--admin-listener", &admin];
+        let pace = ["--raft-tick-ms", "10", "--raft-heartbeat-ms", "10", "--raft-election-ms", "50"];
+        let args = [&["run"][..], &addresses, &pace, &["--default-replication-factor", "1"]].concat();
+        let Asked::Run(settings) = self.parse(&args) else { panic!("run was asked") };
+        *settings
+    }
+
+    async fn start(&self) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move {
+            let _ = stopped.await;
+            Ok("the test's end")
+        };
+        let task = tokio::spawn(run_until(self.settings(), stopped));
+        let admin = format!("{}:9095", self.ip);
+        let began = std::time::Instant::now();
+        while tokio::net::TcpStream::connect(&admin).await.is_err()
+            || request(&admin, "GET", "/readyz", "").await.0 != 200
+        {
+            assert!(began.elapsed() < PATIENCE && !task.is_finished(), "the broker does not come up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Running { stop, task, admin, kafka: format!("{}:9092", self.ip).parse().unwrap() }
+    }
+
+    fn journal(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/journal/00000000000000000001.log")
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Every sample on `/metrics` but histograms' buckets, by name and labels.
+    async fn metrics(&self) -> BTreeMap<String, f64> {
+        let (status, text) = request(&self.admin, "GET", "/metrics", "").await;
+        assert_eq!(status, 200);
+        let samples = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
+        samples
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, n)| (name.into(), n.parse().unwrap()))
+            .collect()
+    }
+}
+
+async fn use_it(client: &mut Client) {
+    let topic =
+        CreatableTopic::default().with_name(name("t")).with_num_partitions(2).with_replication_factor(1);
+    let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let created: CreateTopicsResponse = client.ask(ApiKey::CreateTopics, 5, &create).await;
+    assert_eq!(created.topics[0].error_code, 0);
+    let data = PartitionProduceData::default().with_records(Some(batch(3, 100)));
+    let topic = TopicProduceData::default().with_name(name("t")).with_partition_data(vec![data]);
+    let produce =
+        ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
+    loop {
+        let answer: ProduceResponse = client.ask(ApiKey::Produce, 9, &produce).await;
+        match answer.responses[0].partition_responses[0].error_code {
+            0 => break,
+            // A partition that was created a moment ago has no leader yet.
+            6 | 7 | 20 => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => panic!("error {other}"),
+        }
+    }
+    for (topic, code) in [("t", 0), ("nothing", 3)] {
+        let partition = FetchPartition::default().with_fetch_offset(0).with_partition_max_bytes(1 << 20);
+        let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+        let fetch = FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]);
+        let answer: FetchResponse = client.ask(ApiKey::Fetch, 11, &fetch).await;
+        assert_eq!(answer.responses[0].partitions[0].error_code, code);
+    }
+}
+
+/// What one broker alone, without faults, leaves at 0. Whatever else shows 0 after use is fed by nobody.
+const STAYS_AT_0: [&str; 19] = [
+    "chronik_caretaker_partitions",
+    "chronik_connections_refused_total",
+    "chronik_follower_lag_entries_max",
+    "chronik_follower_lag_ms_max",
+    "chronik_isr_expands_total",
+    "chronik_isr_shrinks_total",
+    "chronik_log_write_failures_total",
+    "chronik_offline_partitions",
+    "chronik_peer_bytes_total",
+    "chronik_peers_up",
+    "chronik_quarantined_replicas",
+    "chronik_queue_bytes",
+    "chronik_queue_refusals_total",
+    "chronik_request_memory_waits_total",
+    "chronik_under_min_isr_partitions",
+    "chronik_under_replicated_partitions",
+    "chronik_unknown_partitions",
+    // Of the moment, and over when it is looked at.
+    "chronik_request_memory_bytes",
+    "chronik_requests_in_flight",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_of_a_running_broker_move() {
+    let home = Home::new();
+    let broker = home.start().await;
+    let before = broker.metrics().await;
+    let mut client = Client::connect(broker.kafka).await;
+    use_it(&mut client).await;
+    let after = broker.metrics().await;
+
+    let grew =
+        |sample: &str| after.get(sample).copied().unwrap_or(0.0) - before.get(sample).copied().unwrap_or(0.0);
+    assert_eq!(grew("chronik_produced_records_total"), 3.0);
+    assert_eq!(grew("chronik_produced_batches_total"), 1.0);
+    assert!(grew("chronik_produced_bytes_total") > 300.0);
+    assert_eq!(grew("chronik_fetched_bytes_total"), grew("chronik_produced_bytes_total"));
+    assert_eq!(grew(r#"chronik_request_errors_total{api="Fetch",code="3"}"#), 1.0);
+    assert_eq!(grew(r#"chronik_request_duration_seconds_count{api="Fetch"}"#), 2.0);
+    assert_eq!(grew(r#"chronik_request_duration_seconds_count{api="CreateTopics"}"#), 1.0);
+    assert!(grew(r#"chronik_request_bytes_total{api="Produce"}"#) > 300.0);
+    assert!(grew(r#"chronik_response_bytes_total{api="Fetch"}"#) > 300.0);
+    assert_eq!(after[r#"chronik_connections{listener="PLAINTEXT"}"#], 1.0);
+    assert_eq!(grew("chronik_leader_changes_total"), 2.0);
+    assert!(
+        grew("chronik_log_sync_duration_seconds_count") > 1.0
+            && grew("chronik_metadata_applied_index") >= 1.0
+    );
+    assert_eq!(after["chronik_metadata_leader"], 1.0);
+
+    let family = |sample: &str| sample.split('{').next().unwrap().to_owned();
+    let mut moved: BTreeMap<String, bool> = BTreeMap::new();
+    for (sample, value) in &after {
+        *moved.entry(family(sample)).or_default() |= *value != 0.0;
+    }
+    let still: Vec<_> =
+        moved.iter().filter(|(name, moved)| !**moved && !STAYS_AT_0.contains(&name.as_str())).collect();
+    assert!(still.is_empty(), "nobody feeds {still:?}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_patch_changes_nothing() {
+    let home = Home::new();
+    let broker = home.start().await;
+    let body = json!({"name": "t", "partitions": 2, "configs": {"max.message.bytes": "1000"}});
+    let (status, answer) = request(&broker.admin, "POST", "/v1/topics", &body.to_string()).await;
+    assert_eq!(status, 201, "{answer}");
+    let both_wrong = [
+        json!({"partitions": 4, "configs": {"no.such.key": "1"}}),
+        json!({"partitions": 4, "configs": {"max.message.bytes": "-1"}}),
+        json!({"partitions": 1, "configs": {"max.message.bytes": "2000"}}),
+    ];
+    for change in both_wrong {
+        let (status, answer) = request(&broker.admin, "PATCH", "/v1/topics/t", &change.to_string()).await;
+        assert_eq!(status, 400, "{change}: {answer}");
+        let (_, answer) = request(&broker.admin, "GET", "/v1/topics/t", "").await;
+        let topic: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(topic["partitions"].as_array().unwrap().len(), 2, "{change}");
+        assert_eq!(topic["configs"], json!({"max.message.bytes": "1000"}), "{change}");
+    }
+    let right = json!({"partitions": 3, "configs": {"max.message.bytes": "2000"}}).to_string();
+    assert_eq!(request(&broker.admin, "PATCH", "/v1/topics/t", &right).await.0, 200);
+    assert_eq!(request(&broker.admin, "PATCH", "/v1/topics/t", "{}").await.0, 200);
+    assert_eq!(request(&broker.admin, "PATCH", "/v1/topics/other", "{}").await.0, 404);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_metadata_ends_the_start_with_file_and_offset() {
+    let home = Home::new();
+    let broker = home.start().await;
+    use_it(&mut Client::connect(broker.kafka).await).await;
+    broker.stop().await;
+
+    let whole = fs::read(home.journal()).unwrap();
+    let at =
+        whole.windows(11).position(|bytes| bytes == b"\"PLAINTEXT\"").expect("the broker's registration");
+    let mut flipped = whole.clone();
+    flipped[at] ^= 1;
+    let cases = [("a flipped bit", &flipped[..]), ("a cut", &whole[..at]), ("nothing left", &whole[..128])];
+    for (case, bytes) in cases {
+        fs::write(home.journal(), bytes).unwrap();
+        let ended = tokio::time::timeout(PATIENCE, run_until(home.settings(), std::future::pending())).await;
+        let error = format!("{:#}", ended.expect(case).unwrap_err());
+        let place = format!("{} at byte ", home.journal().display());
+        assert!(
+            error.contains("metadata on this disk is damaged") && error.contains(&place),
+            "{case}: {error}"
+        );
+    }
+    fs::write(home.journal(), &whole).unwrap();
+    home.start().await.stop().await;
+}
