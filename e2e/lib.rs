@@ -4,5 +4,7 @@ pub mod admin;
 pub mod broker;
 pub mod cluster;
 pub mod kafka;
+pub mod kafka_tools;
 pub mod load;
+pub mod program;
 pub mod wait;

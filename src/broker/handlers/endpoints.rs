@@ -70,9 +70,29 @@ fn at(broker: &Arc<Broker>, listener: &str) -> Option<Endpoint> {
     Some(Endpoint { broker: broker.clone(), listener })
 }
 
-/// The broker named as controller: the metadata leader, or any that is alive. Any of them takes admin requests.
+/// The broker named as controller. Any takes admin requests, but one that is cut off lists others which it does not hear.
 pub(super) fn controller(backend: &dyn Backend, endpoints: &[Endpoint]) -> messages::BrokerId {
-    let leader = backend.metadata_leader().map(node_id);
-    let listed = |id: &messages::BrokerId| endpoints.iter().any(|e| e.node() == *id);
-    leader.filter(listed).or_else(|| endpoints.first().map(Endpoint::node)).unwrap_or(NOBODY)
+    let listed: Vec<BrokerId> = endpoints.iter().map(|endpoint| endpoint.broker.id).collect();
+    choose_controller(backend.metadata_leader(), backend.broker_id(), &listed).map_or(NOBODY, node_id)
+}
+
+/// The metadata leader, else the broker that answers, which surely lives, else any: of those that clients are told of.
+fn choose_controller(leader: Option<BrokerId>, own: BrokerId, listed: &[BrokerId]) -> Option<BrokerId> {
+    let preferred = leader.into_iter().chain([own]).find(|broker| listed.contains(broker));
+    preferred.or_else(|| listed.first().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_survivor_names_itself_and_not_a_broker_it_does_not_hear() {
+        let listed = [1, 2, 3].map(BrokerId);
+        assert_eq!(choose_controller(None, BrokerId(3), &listed), Some(BrokerId(3)));
+        assert_eq!(choose_controller(Some(BrokerId(2)), BrokerId(3), &listed), Some(BrokerId(2)));
+        assert_eq!(choose_controller(Some(BrokerId(9)), BrokerId(3), &listed), Some(BrokerId(3)));
+        assert_eq!(choose_controller(None, BrokerId(9), &listed), Some(BrokerId(1)));
+        assert_eq!(choose_controller(None, BrokerId(3), &[]), None);
+    }
 }

@@ -7,6 +7,7 @@ pub mod build;
 pub mod dereference;
 pub mod error;
 pub mod names;
+mod pods;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -16,16 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_api::BrokerCluster;
+use chronik_api::broker_cluster::Phase;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use crate::context::Context;
+use crate::context::{Context, cluster_of};
 use crate::feed::{ClusterKey, FeedSpec};
 use error::Error;
 
 /// Everything is looked at this often without a reason.
 const RESYNC: Duration = Duration::from_secs(30);
+/// A cluster that is not well: its pods, of which nothing tells, may say why.
+const UNWELL: Duration = Duration::from_secs(5);
 /// A cluster that cannot be built is tried again after this time.
 const RETRY: Duration = Duration::from_secs(3);
 /// Pause while the feed has not found a broker yet, nor given up on finding one.
@@ -48,9 +53,15 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
     }
     let seen = status::Seen { found: &found, outcome: outcome.as_ref(), settings: &context.settings };
     let next = status::build(&as_written(&context, &cluster), &seen, Timestamp::now());
+    let formed = next.initialised && !as_written(&context, &cluster).status.is_some_and(|s| s.initialised);
     report(&context, &cluster, &next).await?;
+    if formed {
+        let waiting = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
+        context.dirty_topics.mark(waiting.map(|topic| ObjectRef::from_obj(&*topic)));
+    }
     match outcome {
-        Ok(_) => Ok(Action::requeue(RESYNC)),
+        Ok(_) if next.phase == Phase::Running => Ok(Action::requeue(RESYNC)),
+        Ok(_) => Ok(Action::requeue(UNWELL)),
         // Told in the status: counted, and tried again without another log line.
         Err(error) => {
             context.metrics.error("BrokerCluster", error.category());

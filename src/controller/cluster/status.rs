@@ -12,7 +12,7 @@ use kube::ResourceExt;
 
 use super::dereference::Found;
 use super::error::Error;
-use super::{Built, names};
+use super::{Built, names, pods};
 use crate::context::Settings;
 
 /// What a status is made from.
@@ -65,7 +65,8 @@ fn bootstrap_servers(cluster: &BrokerCluster, settings: &Settings) -> String {
 
 fn brokers(cluster: &BrokerCluster, found: &Found) -> BrokerCounts {
     let desired = cluster.spec.replicas;
-    let ready = u32::try_from(found.pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(u32::MAX);
+    let ready =
+        u32::try_from(found.pods.iter().filter(|pod| pods::is_ready(pod)).count()).unwrap_or(u32::MAX);
     let alive = |report: &ClusterReport| {
         u32::try_from(report.brokers.iter().filter(|broker| broker.alive).count()).unwrap_or(u32::MAX)
     };
@@ -75,12 +76,6 @@ fn brokers(cluster: &BrokerCluster, found: &Found) -> BrokerCounts {
         ready,
         alive: found.report.as_ref().map(alive),
     }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Names of pods that were made from other settings, in order.
@@ -95,14 +90,17 @@ fn outdated(pods: &[Pod], hash: &str) -> Vec<String> {
 }
 
 fn ready(cluster: &BrokerCluster, seen: &Seen<'_>, brokers: &BrokerCounts, initialised: bool) -> Finding {
-    let not = |reason: &str, message: String| Finding::new(conditions::READY, false, reason, message);
     if let Err(error) = &seen.outcome {
-        return not(error.reason(), error.to_string());
+        return Finding::new(conditions::READY, false, error.reason(), error.to_string());
     }
+    let trouble = pods::trouble(&seen.found.pods).map_or(String::new(), |trouble| format!("; {trouble}"));
+    let not = |reason: &str, message: String| {
+        Finding::new(conditions::READY, false, reason, format!("{message}{trouble}"))
+    };
     let Some(report) = &seen.found.report else {
         let message =
             format!("{} of {} broker pods are ready; no broker answers", brokers.ready, brokers.desired);
-        return not("BrokersUnreachable", message);
+        return not(if initialised { "BrokersUnreachable" } else { "Forming" }, message);
     };
     let desired = cluster.spec.replicas;
     let down: Vec<String> = (1..=desired)

@@ -36,7 +36,12 @@ pub(super) async fn run(feed: Arc<Feed>, client: BrokerClient, mut spec: watch::
         if let Some(answer) = best(&answers, previous.as_deref()) {
             let address = answer.address.clone();
             let follower = Follower { feed: &feed, client: &client, address: &address, spec: &spec };
-            match follower.open(answer.report.clone()).await {
+            // Probed from the start: it may die between its answer and the list, for which much time is given.
+            let opened = tokio::select! {
+                opened = follower.open(answer.report.clone()) => opened.map_err(Ended::from),
+                Err(ended) = follower.probe() => Err(ended),
+            };
+            match opened {
                 Ok(watch) => {
                     let reason = follower.follow(watch).await;
                     tracing::info!(cluster = %feed.key, broker = address, %reason, "stopped following a broker");
@@ -44,7 +49,9 @@ pub(super) async fn run(feed: Arc<Feed>, client: BrokerClient, mut spec: watch::
                     previous = Some(address);
                     continue;
                 }
-                Err(error) => tracing::warn!(cluster = %feed.key, %error, "follow a broker"),
+                Err(error) => {
+                    tracing::warn!(cluster = %feed.key, broker = address, %error, "follow a broker")
+                }
             }
             previous = None;
         }
@@ -184,6 +191,76 @@ impl Follower<'_> {
                     None => self.feed.with(|state| state.forget(&name)),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::body::{Body, Bytes};
+    use axum::extract::State;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use futures::{StreamExt, stream};
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::{ClusterKey, Feeds};
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A broker with an empty cluster; one that `dies` answers once who it is, and nothing after that.
+    async fn broker(id: u32, dies: bool) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let dead = Arc::new(AtomicBool::new(false));
+        let state = (id, dies, dead);
+        let router = Router::new()
+            .route("/v1/cluster", get(cluster))
+            .route("/v1/watch", get(watch_stream))
+            .route("/v1/topics", get(|| async { Json(serde_json::json!([])) }))
+            .with_state(state);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
+    }
+
+    type Life = State<(u32, bool, Arc<AtomicBool>)>;
+
+    async fn cluster(State((id, dies, dead)): Life) -> Response {
+        if dies && dead.swap(true, Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        // The one that dies knows more at first, and is chosen.
+        let alive = [true, true, dies];
+        Json(super::super::choose::tests::report(id, Some(1), &alive)).into_response()
+    }
+
+    async fn watch_stream(State((_, dies, _)): Life) -> Response {
+        if dies {
+            std::future::pending::<()>().await;
+        }
+        let line = stream::iter([Ok::<_, std::io::Error>(Bytes::from("\n"))]);
+        Body::from_stream(line.chain(stream::pending())).into_response()
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_dies_while_it_is_asked_for_all_is_left_at_once() {
+        let (dying, well) = (broker(1, true).await, broker(2, false).await);
+        let metrics = Arc::new(Metrics::new());
+        let feeds =
+            Feeds::new(BrokerClient::default(), metrics, Arc::new(|_, _| {}), CancellationToken::new());
+        let key = ClusterKey { namespace: "shop".to_owned(), name: "demo".to_owned() };
+        let began = Instant::now();
+        feeds.ensure(&key, FeedSpec { brokers: vec![dying, well.clone()], cluster_id: "cluster".to_owned() });
+        let feed = feeds.get(&key).unwrap();
+        while feed.with(|state| state.source().map(str::to_owned)) != Some(well.clone()) {
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "the list is waited for although the broker is dead"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

@@ -60,7 +60,7 @@ fn config_changes(
 fn refusal(topic: &ValidTopic, present: &TopicReport) -> Option<Error> {
     if topic.partitions < present.totals.total {
         return Some(Error::InvalidSpec {
-            field: "spec.partitions",
+            field: "spec.partitions".to_owned(),
             value: topic.partitions.to_string(),
             allowed: format!(
                 "at least {}, which the topic has; partitions cannot be taken away",
@@ -70,7 +70,7 @@ fn refusal(topic: &ValidTopic, present: &TopicReport) -> Option<Error> {
     }
     if topic.replicas != present.replication_factor {
         return Some(Error::InvalidSpec {
-            field: "spec.replicas",
+            field: "spec.replicas".to_owned(),
             value: topic.replicas.to_string(),
             allowed: format!(
                 "{}, which the topic has; replicas cannot be moved yet",

@@ -10,6 +10,8 @@ use crate::feed::Seen;
 /// What was found.
 pub struct Found {
     pub cluster: Option<Arc<BrokerCluster>>,
+    /// Whether all founders of the cluster have registered: before that, too few brokers are known to place replicas.
+    pub formed: bool,
     /// Other resources that name the same topic of the same cluster.
     pub rivals: Vec<Arc<Topic>>,
     /// The topic as the brokers see it.
@@ -38,5 +40,14 @@ pub fn gather(context: &Context, topic: &Topic) -> Found {
             && other.topic_name() == topic.topic_name()
     };
     let rivals = context.topics.state().into_iter().filter(|other| is_rival(other)).collect();
-    Found { cluster: context.cluster(&key), rivals, seen }
+    let cluster = context.cluster(&key);
+    let formed = cluster.as_deref().is_some_and(|cluster| is_formed(context, cluster));
+    Found { cluster, formed, rivals, seen }
+}
+
+/// By the status in the store, or by the one this process wrote a moment ago.
+fn is_formed(context: &Context, cluster: &BrokerCluster) -> bool {
+    let written = context.status.last_written(cluster.metadata.uid.as_deref().unwrap_or_default());
+    cluster.status.as_ref().is_some_and(|status| status.initialised)
+        || written.is_some_and(|status| status["initialised"] == true)
 }

@@ -129,14 +129,19 @@ async fn report(
     Ok(())
 }
 
+/// Reasons that every resource passes through before it is Ready for the first time: no cause for a warning then.
+const STARTING: [&str; 4] = ["ClusterForming", "Forming", "BrokersNotReady", "Unknown"];
+
 /// An event when Ready turned, or fails for another reason than before.
 pub(crate) fn turned(before: &[Condition], after: &[Condition]) -> Option<Happening> {
     let now = conditions::get(after, conditions::READY)?;
-    let same = |old: &Condition| old.status == now.status && old.reason == now.reason;
-    if conditions::get(before, conditions::READY).is_some_and(same) {
+    let old = conditions::get(before, conditions::READY);
+    if old.is_some_and(|old| old.status == now.status && old.reason == now.reason) {
         return None;
     }
-    let happening = if now.status == "True" { Happening::normal } else { Happening::warning };
+    let is_starting = |condition: &Condition| STARTING.contains(&condition.reason.as_str());
+    let starts = is_starting(now) && old.is_none_or(is_starting);
+    let happening = if now.status == "True" || starts { Happening::normal } else { Happening::warning };
     Some(happening(now.reason.clone(), now.message.clone()))
 }
 

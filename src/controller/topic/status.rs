@@ -145,7 +145,7 @@ fn serving(topic: &Topic, report: &TopicReport) -> Finding {
         return finding(
             Status::Unknown,
             "Unknown",
-            format!("of {} nothing recent is known", of(totals.unknown)),
+            format!("nothing recent is known of {}", of(totals.unknown)),
         );
     }
     finding(
@@ -183,7 +183,7 @@ pub fn partition_findings(totals: &PartitionTotals, worst: &str) -> [Finding; 3]
             conditions::IN_SYNC,
             Status::Unknown,
             "Unknown",
-            format!("of {unknown} partitions nothing recent is known"),
+            format!("nothing recent is known of {unknown} partitions"),
         ),
         _ => Finding::new(
             conditions::IN_SYNC,
@@ -212,7 +212,7 @@ fn count(type_: &'static str, count: u32, totals: &PartitionTotals, what: &str) 
             type_,
             Status::Unknown,
             "Unknown",
-            format!("of {} partitions nothing recent is known", totals.unknown),
+            format!("nothing recent is known of {} partitions", totals.unknown),
         )
     } else {
         Finding::new(type_, false, "NoPartition", message)
@@ -247,11 +247,21 @@ fn worst_numbers(report: &TopicReport) -> String {
 
 fn config_in_sync(topic: &Topic, report: Option<&TopicReport>) -> Finding {
     let Some(report) = report else {
-        return Finding::new(conditions::CONFIG_IN_SYNC, Status::Unknown, "Unknown", "");
+        return Finding::new(
+            conditions::CONFIG_IN_SYNC,
+            Status::Unknown,
+            "Unknown",
+            "the configs in the brokers are not known",
+        );
     };
     let wanted = topic.spec.configs();
     if wanted == report.configs {
-        return Finding::new(conditions::CONFIG_IN_SYNC, true, "AsSpecified", "");
+        return Finding::new(
+            conditions::CONFIG_IN_SYNC,
+            true,
+            "AsSpecified",
+            "the configs in the brokers are the spec's",
+        );
     }
     let all: std::collections::BTreeSet<_> = wanted.keys().chain(report.configs.keys()).collect();
     let differing: Vec<&str> = all

@@ -17,6 +17,7 @@ use crate::feed::Seen;
 fn found(rivals: &[&Topic], seen: Seen) -> Found {
     Found {
         cluster: Some(Arc::new(crate::cluster::testing::cluster("replicas: 3"))),
+        formed: true,
         rivals: rivals.iter().map(|rival| Arc::new((*rival).clone())).collect(),
         seen,
     }
@@ -104,6 +105,12 @@ fn a_missing_cluster_is_named() {
     let error = validate(&topic("orders", 1, "clusterRef: {name: nowhere}"), &orphan).unwrap_err();
     assert_eq!(error.reason(), "ClusterNotFound");
     assert!(error.to_string().contains("no BrokerCluster nowhere in namespace shop"), "{error}");
+}
+
+#[test]
+fn nothing_is_made_in_a_cluster_that_is_still_forming() {
+    let forming = Found { formed: false, ..found(&[], absent()) };
+    assert_eq!(validate(&topic("orders", 1, ""), &forming).unwrap_err().reason(), "ClusterForming");
 }
 
 #[test]

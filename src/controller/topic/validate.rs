@@ -36,13 +36,16 @@ pub fn validate(topic: &Topic, found: &Found) -> Result<ValidTopic, Error> {
     if found.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
         return Err(Error::ClusterMissing { namespace: cluster.namespace, name: cluster.name });
     }
+    if !found.formed {
+        return Err(Error::ClusterForming { cluster: cluster.name });
+    }
     let configs = topic.spec.configs();
     if let Some(value) = configs.get(MIN_ISR_KEY)
         && value.parse().is_ok_and(|min_isr: u32| min_isr > topic.spec.replicas)
     {
         // The schema says so too; this is for objects stored before it did.
         return Err(Error::InvalidSpec {
-            field: "spec.minInsyncReplicas",
+            field: "spec.minInsyncReplicas".to_owned(),
             value: value.clone(),
             allowed: format!("at most spec.replicas, which is {}", topic.spec.replicas),
         });

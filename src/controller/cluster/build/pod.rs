@@ -87,6 +87,8 @@ fn base(cluster: &ValidCluster) -> Container {
         image_pull_policy: Some(format!("{:?}", cluster.spec.image_pull_policy)),
         command: Some(vec![BROKER.to_owned()]),
         resources: resources(cluster),
+        // A broker that ends at once says why in its log's last lines: the pod's status carries them.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),

@@ -30,7 +30,7 @@ pub(super) fn build(cluster: &ValidCluster, containers: Containers, restart_hash
         metadata: metadata(cluster, names::stateful_set(name)),
         spec: Some(StatefulSetSpec {
             service_name: Some(names::headless(name)),
-            replicas: i32::try_from(cluster.replicas).ok(),
+            replicas: i32::try_from(replicas(cluster)).ok(),
             // Raft forbids id 0, and a pod's number is its broker's id.
             ordinals: Some(StatefulSetOrdinals { start: Some(1) }),
             selector: selector(cluster),
@@ -49,6 +49,11 @@ pub(super) fn build(cluster: &ValidCluster, containers: Containers, restart_hash
         }),
         status: None,
     }
+}
+
+/// The founders alone form the cluster: until they have, a broker beyond them would have nothing to join.
+fn replicas(cluster: &ValidCluster) -> u32 {
+    if cluster.initialised { cluster.replicas } else { cluster.replicas.min(cluster.initial_voters) }
 }
 
 fn pod_template(cluster: &ValidCluster, containers: Containers, restart_hash: &str) -> PodTemplateSpec {

@@ -50,6 +50,18 @@ fn a_formed_cluster_takes_empty_disks_by_joining_and_outdates_no_pod() {
 }
 
 #[test]
+fn brokers_beyond_the_founders_start_once_these_have_formed_the_cluster() {
+    let replicas = |initialised| {
+        let mut four = cluster("replicas: 4");
+        four.status =
+            Some(chronik_api::broker_cluster::BrokerClusterStatus { initialised, ..Default::default() });
+        let valid = validate(&four, &Found::default(), &settings()).unwrap();
+        build(&valid).stateful_set.spec.unwrap().replicas
+    };
+    assert_eq!((replicas(false), replicas(true)), (Some(3), Some(4)));
+}
+
+#[test]
 fn only_what_needs_a_restart_changes_the_hash() {
     let hash = |spec: &str| built(spec).restart_hash;
     let base = hash("replicas: 3");

@@ -71,7 +71,7 @@ fn a_cluster_with_one_outdated_pod() {
 fn ready_names_what_is_missing() {
     let pods = || vec![pod(1, true, "now"), pod(2, true, "now"), pod(3, false, "now")];
     let new = status(Found::default());
-    assert_eq!((ready_of(&new).as_str(), new.phase), ("False BrokersUnreachable", Phase::Pending));
+    assert_eq!((ready_of(&new).as_str(), new.phase), ("False Forming", Phase::Pending));
     let forming = status(Found { pods: pods(), report: Some(report(&[true; 2])), ..Found::default() });
     assert_eq!((ready_of(&forming).as_str(), forming.phase), ("False Forming", Phase::Forming));
     let down = status(Found { pods: pods(), report: Some(report(&[true, true, false])), ..Found::default() });

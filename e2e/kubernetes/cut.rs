@@ -1,0 +1,69 @@
+//! A node is cut off and nothing dies: those who see each other go on, and what was acknowledged stays.
+
+use std::time::{Duration, Instant};
+
+use chronik_e2e::kafka;
+use chronik_e2e::load::{self, Book, Load};
+
+use crate::box_nodes::Outage;
+use crate::world::{BROKERS, World};
+use crate::{figure, release};
+
+const PARTITIONS: usize = 12;
+const PACE: Duration = Duration::from_millis(5);
+const SILENT: Duration = Duration::from_secs(5);
+const TOLD: Duration = Duration::from_secs(5);
+const GOES_ON: Duration = Duration::from_secs(40);
+const BACK: Duration = Duration::from_secs(60);
+
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
+    let world = World::with_brokers("cut", 3);
+    world.create_topic("t", PARTITIONS);
+    let (cut_off, others) = (2, [1, 3]);
+    release::install_on(&world.node_of(1));
+    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+
+    let began = Instant::now();
+    let outage = Outage::cut(&world.node_of(cut_off));
+    world.await_isr(&others, "t", PARTITIONS, &others, SILENT.saturating_sub(began.elapsed()));
+    let metadata = began.elapsed();
+    world.await_status("t", PARTITIONS, "Leader", &others, TOLD);
+    let status = began.elapsed();
+    load.await_acks(PARTITIONS, 20, GOES_ON);
+    let stall = load.longest_stall(began);
+
+    outage.end();
+    let healed = Instant::now();
+    world.await_isr(&BROKERS, "t", PARTITIONS, &BROKERS, BACK);
+    let back = healed.elapsed();
+    world.await_status("t", PARTITIONS, "Leader", &BROKERS, TOLD);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+    let (sent, book) = load.finish();
+    let read = nothing_is_lost(&world.bootstrap(), &book);
+    assert_eq!(book.failed, Vec::new());
+    figure(&format!(
+        "node of broker {cut_off} cut off: ISR {others:?} in Metadata after {metadata:?}, in Topic.status after \
+         {status:?}; longest stall of a partition {stall:?}; full ISR {back:?} after the node was Ready again; \
+         {sent} sent, {} acknowledged, {read} read back",
+        book.acked.len()
+    ));
+}
+
+/// Every acknowledged record lies where it was acknowledged.
+fn nothing_is_lost(bootstrap: &str, book: &Book) -> usize {
+    assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
+    let mut read = 0;
+    for partition in 0..PARTITIONS as i32 {
+        let (records, end) = kafka::read(bootstrap, "t", partition);
+        assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
+        read += records.len();
+        for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
+            let found = records.get(*offset as usize).map(|record| record.payload.clone());
+            assert_eq!(found, Some(format!("record {number}")), "acknowledged at {partition}/{offset}");
+        }
+    }
+    read
+}

@@ -1,0 +1,22 @@
+//! The whole path on a real Kubernetes of three nodes: Helm, the operator, brokers in pods, Kafka's own tools.
+//!
+//! `make scenarios` runs it: inside the box's network, one test at a time, against images it made. It needs
+//! CHRONIK_BOX_OUTSIDE, the id of a process outside that network, from where nodes are killed and cut off.
+
+#![allow(clippy::print_stdout)] // Figures are part of what these tests are for.
+
+mod bad_input;
+mod box_nodes;
+mod cut;
+mod grow;
+mod install;
+mod nodes_die;
+mod operator;
+mod release;
+mod uninstall;
+mod world;
+
+/// Prints a measured figure; `make scenarios` lists them all again at its end.
+fn figure(text: &str) {
+    println!("figure: {text}");
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Runs all that needs a Kubernetes, on a fresh box: the chart's and the operator's own tests, then whole scenarios.
+# `scenarios.sh NAME...` runs only the scenarios whose names hold one of these. Needs what `make scenarios` made before.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+bin=$root/target/box/bin
+log=$root/target/scenarios.log
+export KUBECONFIG=$root/target/box/kubeconfig HELM=$bin/helm
+began=$SECONDS
+failed=()
+
+step() {
+  local text=$1 start=$SECONDS
+  shift
+  echo "==> $text"
+  "$@" </dev/null
+  echo "    took $((SECONDS - start)) s"
+}
+
+# part NAME COMMAND...: goes on after a failure, and remembers it.
+part() {
+  local name=$1 start=$SECONDS
+  shift
+  echo "==> $name"
+  "$@" </dev/null || { failed+=("$name"); echo "    FAILED: $name"; }
+  echo "    took $((SECONDS - start)) s"
+}
+
+# Debug binaries: what is tested is the path, and a release build would cost CI minutes.
+binaries() {
+  cargo build --locked --quiet -p chronik-broker -p chronik-controller
+  cargo test --locked --quiet --no-run -p chronik-controller --test chart --test kubernetes
+  cargo test --locked --quiet --no-run -p chronik-e2e --test kubernetes
+}
+
+# An interrupted run, or a person, may have left anything: what is shown here starts from nothing.
+fresh_box() {
+  if [ "$(cat /run/chronik-box/owner 2>/dev/null)" = "$root" ]; then e2e/box/down.sh; fi
+  e2e/box/up.sh
+  e2e/box/image-chronik.sh build target/debug/chronik-broker target/debug/chronik-operator
+  e2e/box/image-chronik.sh load
+}
+
+chart() {
+  cargo test --locked --quiet -p chronik-controller --test chart -- --ignored
+}
+
+# As the chart's service account and with its roles: so they are enough.
+rights() {
+  "$HELM" template chronik charts/chronik --namespace chronik --show-only templates/rbac.yaml --show-only templates/serviceaccount.yaml
+}
+operator() {
+  "$bin/kubectl" create namespace chronik --dry-run=client --output yaml | "$bin/kubectl" apply --filename - >/dev/null
+  rights | "$bin/kubectl" apply --filename - >/dev/null
+  CHRONIK_TEST_USER=system:serviceaccount:chronik:chronik-operator \
+    cargo test --locked --quiet -p chronik-controller --test kubernetes -- --ignored --nocapture
+}
+
+# Inside the box's network, where clients are; nodes are killed from outside of it.
+scenarios() {
+  CHRONIK_BOX_OUTSIDE=$$ "$bin/in-box" cargo test --locked --offline --quiet -p chronik-e2e --test kubernetes -- \
+    --ignored --test-threads=1 --nocapture "$@" 2>&1 | tee "$log"
+}
+
+stop_box() {
+  e2e/box/down.sh </dev/null
+}
+
+step "build what runs in the box, and its tests" binaries
+trap stop_box EXIT
+step "start a fresh box with the image of broker and operator" fresh_box
+if [ $# = 0 ]; then part "chart" chart; fi
+part "scenarios" scenarios "$@"
+if [ $# = 0 ]; then part "operator" operator; fi
+
+echo "==> figures"
+grep -o 'figure: .*' "$log" | sed 's/^figure: /    /'
+echo "    all of it: $((SECONDS - began)) s"
+if [ ${#failed[@]} != 0 ]; then
+  echo "failed: ${failed[*]}" >&2
+  exit 1
+fi
