@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Handlers;
 use super::errors::FETCH_SESSION_ID_NOT_FOUND;
-use super::produce::answer::CARETAKER_CLOSES_IN;
+use super::stranded;
 use crate::server::{After, RequestContext};
 
 mod answer;
@@ -48,10 +48,8 @@ pub(crate) async fn handle(
         let urgent = targets.iter().any(Target::is_urgent);
         let now = Instant::now();
         if urgent || bytes >= min_bytes.min(max_bytes) || now >= deadline || targets.is_empty() {
-            // A caretaker with nothing to give sends its clients to look at other brokers, as its produces do.
-            let stranded = targets.iter().any(Target::is_stranded);
-            let after = if stranded { After::CloseIn(CARETAKER_CLOSES_IN) } else { After::Continue };
             handlers.metrics.requests.fetched(bytes);
+            let after = stranded::after(targets.iter().any(Target::is_stranded));
             return (Answer::new(handlers.backend.as_ref(), &context).response(&request, targets), after);
         }
         if timeout_at(deadline, progress.any()).await.is_ok() && bytes > 0 {

@@ -16,8 +16,8 @@ use super::errors::{
     KAFKA_STORAGE_ERROR, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, OFFSET_NOT_AVAILABLE,
     UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_VERSION,
 };
-use super::lookup;
-use crate::server::RequestContext;
+use super::{lookup, stranded};
+use crate::server::{After, RequestContext};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -37,23 +37,30 @@ pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     context: RequestContext,
     request: ListOffsetsRequest,
-) -> ListOffsetsResponse {
+) -> (ListOffsetsResponse, After) {
     let version = context.api_version;
     let cluster = handlers.backend.cluster();
     let mut topics = Vec::with_capacity(request.topics.len());
+    let mut stranded = false;
     for wanted in request.topics {
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
         for partition in &wanted.partitions {
             let topic = cluster.topic_by_name(&wanted.name).ok_or(UNKNOWN_TOPIC_OR_PARTITION);
             let answer = match topic {
-                Ok(topic) => one(handlers.backend.as_ref(), topic, partition, version).await,
+                Ok(topic) => {
+                    let backend = handlers.backend.as_ref();
+                    let answer = one(backend, topic, partition, version).await;
+                    stranded |=
+                        answer.is_err() && stranded::is_caretaker(backend, topic, partition.partition_index);
+                    answer
+                }
                 Err(code) => Err(code),
             };
             partitions.push(response(partition.partition_index, answer, version));
         }
         topics.push(ListOffsetsTopicResponse::default().with_name(wanted.name).with_partitions(partitions));
     }
-    ListOffsetsResponse::default().with_topics(topics)
+    (ListOffsetsResponse::default().with_topics(topics), stranded::after(stranded))
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ pub(crate) mod errors;
 mod lookup;
 mod producer_ids;
 mod proposals;
+mod stranded;
 
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;

@@ -14,26 +14,32 @@ use super::Handlers;
 use super::backend::{Backend, Leadership};
 use super::endpoints::epoch;
 use super::errors::{KAFKA_STORAGE_ERROR, NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION};
-use super::lookup;
-use crate::server::RequestContext;
+use super::{lookup, stranded};
+use crate::server::{After, RequestContext};
 
 pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     _context: RequestContext,
     request: OffsetForLeaderEpochRequest,
-) -> OffsetForLeaderEpochResponse {
+) -> (OffsetForLeaderEpochResponse, After) {
     let backend = handlers.backend.as_ref();
     let cluster = backend.cluster();
+    let mut stranded = false;
     let topics = request.topics.into_iter().map(|wanted| {
         let topic = cluster.topic_by_name(&wanted.topic).ok_or(UNKNOWN_TOPIC_OR_PARTITION);
         let partitions = wanted.partitions.iter().map(|partition| {
-            let end = topic.and_then(|topic| end_offset(backend, topic, partition));
+            let end = topic.and_then(|topic| {
+                let end = end_offset(backend, topic, partition);
+                stranded |= end.is_err() && stranded::is_caretaker(backend, topic, partition.partition);
+                end
+            });
             response(partition.partition, end)
         });
         let partitions = partitions.collect();
         OffsetForLeaderTopicResult::default().with_topic(wanted.topic).with_partitions(partitions)
     });
-    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+    let answer = OffsetForLeaderEpochResponse::default().with_topics(topics.collect());
+    (answer, stranded::after(stranded))
 }
 
 /// Without an end both fields are -1: no epoch that old is known, or none that new.

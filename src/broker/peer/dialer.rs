@@ -59,7 +59,7 @@ async fn keep_connected(node: &Arc<Node>, peer: &Arc<Peer>, lane: Lane) {
 /// One connection from dial to its end; gives how long it was good.
 async fn connect_once(node: &Arc<Node>, peer: &Arc<Peer>, lane: Lane) -> Result<Duration, Failure> {
     add(&node.counters.dials, 1);
-    let dialed = connect(&peer.address(), node.config.connect_timeout).await;
+    let dialed = connect(&node.config.listen, &peer.address(), node.config.connect_timeout).await;
     if lane == Lane::Control {
         peer.dialed(match &dialed {
             Ok(_) => Dialed::Connected,

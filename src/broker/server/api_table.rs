@@ -56,7 +56,7 @@ static TABLE: &[Api] = &[
     // Version 11 only adds a special timestamp, which is handled.
     Api {
         wire_max: 10,
-        ..api(ApiKey::ListOffsets, (1, 11), &layout::LIST_OFFSETS, |c| c.queued(list_offsets::handle))
+        ..api(ApiKey::ListOffsets, (1, 11), &layout::LIST_OFFSETS, |c| c.queued_then(list_offsets::handle))
     },
     api(ApiKey::Metadata, (0, 13), &layout::METADATA, |c| c.queued(metadata::handle)),
     api(ApiKey::ApiVersions, (0, 4), &layout::API_VERSIONS, |c| c.queued(api_versions::handle)),
@@ -64,7 +64,7 @@ static TABLE: &[Api] = &[
     api(ApiKey::DeleteTopics, (1, 6), &layout::DELETE_TOPICS, |c| c.queued(delete_topics::handle)),
     api(ApiKey::InitProducerId, (0, 5), &layout::INIT_PRODUCER_ID, |c| c.queued(init_producer_id::handle)),
     api(ApiKey::OffsetForLeaderEpoch, (2, 4), &layout::OFFSET_FOR_LEADER_EPOCH, |c| {
-        c.queued(offset_for_leader_epoch::handle)
+        c.queued_then(offset_for_leader_epoch::handle)
     }),
     api(ApiKey::DescribeConfigs, (1, 4), &layout::DESCRIBE_CONFIGS, |c| c.queued(describe_configs::handle)),
     api(ApiKey::CreatePartitions, (0, 3), &layout::CREATE_PARTITIONS, |c| {

@@ -97,7 +97,7 @@ pub(super) const SPECS: &[Spec] = &[
         "peer-listener",
         "HOST:PORT",
         Some("127.0.0.1:9093"),
-        "Address to listen on for other brokers",
+        "Address to listen on for other brokers, and, unless it stands for all addresses, to connect to them from",
     ),
     text(
         ADDRESSES,

@@ -13,6 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::super::backend::{AppendError, Appended, Backend};
 use super::super::endpoints::{self, NOBODY, epoch, node_id};
 use super::super::errors::Failure;
+use super::super::stranded;
 use super::{Pending, PendingTopic, Submitted};
 use crate::metrics::RequestMetrics;
 use crate::server::After;
@@ -23,8 +24,6 @@ const LEADERS_FROM: i16 = 10;
 const MESSAGES_FROM: i16 = 8;
 /// The engine answers by the deadline; if it does not, the answer is given this much later.
 const ENGINE_GRACE: Duration = Duration::from_secs(5);
-/// Clients look elsewhere only when the connection goes: so it does, this long after the first refusal.
-pub(in crate::handlers) const CARETAKER_CLOSES_IN: Duration = Duration::from_secs(1);
 
 /// What is known of a request's batches so far.
 pub(super) struct Answer<'a> {
@@ -119,7 +118,7 @@ impl<'a> Answer<'a> {
             tracing::info!(client, "a produce without acks failed");
             return After::Close("a produce without acks failed");
         }
-        if self.quorum_lost { After::CloseIn(CARETAKER_CLOSES_IN) } else { After::Continue }
+        stranded::after(self.quorum_lost)
     }
 
     pub(super) fn response(self, backend: &dyn Backend, listener: &str) -> ProduceResponse {

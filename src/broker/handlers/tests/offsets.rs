@@ -1,5 +1,7 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use chronik_core::ids::BrokerId;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -145,4 +147,27 @@ async fn the_end_of_an_epoch() {
     assert_eq!(end_of(&mut client, 8, 5).await.0, 75);
     replica.lead_as(Leadership::Caretaker { epoch: 7 });
     assert_eq!(end_of(&mut client, 7, 5).await.0, 6);
+}
+
+/// Its errors alone would make clients ask it for ever.
+#[tokio::test]
+async fn a_caretaker_closes_the_connection_a_second_after_its_first_refusal() {
+    let backend = MemoryBackend::of_three();
+    let replica = backend.replica_of(backend.topic("logs", 1, 1), 0);
+    replica.lead_as(Leadership::Caretaker { epoch: 5 });
+    let (_server, address) = serve(&backend).await;
+    for ask_for_the_end in [true, false] {
+        let mut client = Client::connect(address).await;
+        assert_eq!(list(&mut client, 7, -2).await.0, 0);
+        let first = Instant::now();
+        let code = if ask_for_the_end {
+            list(&mut client, 7, -1).await.0
+        } else {
+            end_of(&mut client, 5, 5).await.0
+        };
+        assert_eq!(code, if ask_for_the_end { 78 } else { 6 });
+        assert!(client.is_closed().await);
+        let lived = first.elapsed();
+        assert!((900..2_000).contains(&lived.as_millis()), "closed after {lived:?}");
+    }
 }
