@@ -9,7 +9,7 @@ use super::backend::{Backend, Leadership};
 use crate::server::After;
 
 /// Counted from the first refusal on a connection.
-const CLOSES_IN: Duration = Duration::from_secs(1);
+const CLOSES_IN: Duration = Duration::from_millis(300);
 
 /// What becomes of a connection on which a caretaker refused something, or none did.
 pub(super) fn after(refused_by_caretaker: bool) -> After {
