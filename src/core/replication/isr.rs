@@ -30,7 +30,11 @@ pub struct IsrTracker {
     followers: Vec<Follower>,
     isr: IsrSet,
     provisional: bool,
+    /// The leader's end as far back as the limit in time.
     history: EndHistory,
+    /// The same for one check interval, in finer steps: with a long limit in time, what `history` says of a moment one
+    /// interval ago may be minutes older.
+    recent: EndHistory,
     epoch_start: LogIndex,
     high_watermark: LogIndex,
     now_ms: u64,
@@ -52,7 +56,8 @@ impl IsrTracker {
             followers,
             provisional: isr.len() > 1,
             isr,
-            history: EndHistory::new(start.end, now_ms, history_window(&config)),
+            history: EndHistory::new(start.end, now_ms, config.max_lag_ms),
+            recent: EndHistory::new(start.end, now_ms, config.check_interval_ms),
             epoch_start: start.epoch_start,
             high_watermark: start.high_watermark,
             now_ms,
@@ -67,6 +72,7 @@ impl IsrTracker {
             return;
         }
         self.history.record(end, now_ms);
+        self.recent.record(end, now_ms);
         for follower in &mut self.followers {
             if follower.synced.is_none_or(|synced| synced.index < end.index) {
                 follower.leader_moved(now_ms);
@@ -132,6 +138,7 @@ impl IsrTracker {
     pub fn check(&mut self, now_ms: u64) -> Option<IsrChange> {
         let now_ms = self.advance_clock(now_ms);
         self.history.prune(now_ms);
+        self.recent.prune(now_ms);
         if now_ms - self.last_entry_check_ms >= self.config.check_interval_ms.div_ceil(2) {
             self.last_entry_check_ms = now_ms;
             self.count_entry_strikes();
@@ -155,7 +162,8 @@ impl IsrTracker {
     /// Other limits from now on; the next check applies them.
     pub fn set_config(&mut self, config: IsrConfig) {
         self.config = config;
-        self.history.set_window(history_window(&config));
+        self.history.set_window(config.max_lag_ms);
+        self.recent.set_window(config.check_interval_ms);
     }
 
     /// Other voters from now on. A new one begins outside; one that is none any more leaves. The leader stays.
@@ -239,7 +247,7 @@ impl IsrTracker {
     /// Measured against the leader's end one check interval ago; a younger leader, or an unknown position, says nothing.
     fn lacks_too_many(&self, follower: &Follower) -> bool {
         let then = self.now_ms.checked_sub(self.config.check_interval_ms);
-        let end = then.and_then(|ms| self.history.end_at_or_before(ms));
+        let end = then.and_then(|ms| self.recent.end_at_or_before(ms));
         let lag = end.and_then(|end| follower.lag_entries(end));
         lag.is_some_and(|records| records > self.config.max_lag_entries)
     }
@@ -290,9 +298,4 @@ impl IsrTracker {
         self.now_ms = self.now_ms.max(now_ms);
         self.now_ms
     }
-}
-
-/// The history must reach back to both limits.
-fn history_window(config: &IsrConfig) -> u64 {
-    config.max_lag_ms.max(config.check_interval_ms)
 }

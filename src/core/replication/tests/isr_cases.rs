@@ -111,6 +111,22 @@ fn exactly_at_the_entry_limit_stays_and_one_beyond_leaves() {
 }
 
 #[test]
+fn a_long_limit_in_time_does_not_blunt_the_one_in_entries() {
+    let mut tracker = in_sync(IsrConfig { max_lag_ms: 3_600_000, ..IsrConfig::default() }, at(1, 0));
+    for ms in 1..=3_000 {
+        let end = at(ms + 1, 10 * ms as i64);
+        tracker.leader_appended(end, ms);
+        tracker.follower_synced(TWO, end, ms);
+        if ms % 1_000 == 0 {
+            tracker.check(ms);
+        }
+    }
+    // It lacked 10,000 records of those one second old at 2,000 ms: no strike. 20,000 at 3,000 ms: the first.
+    assert!(tracker.isr().contains(THREE));
+    assert_eq!(tracker.check(4_000).unwrap().left, [(THREE, LeaveReason::LagEntries)]);
+}
+
+#[test]
 fn an_answer_between_two_checks_ends_the_row() {
     let mut tracker = in_sync(IsrConfig::default(), at(1, 0));
     tracker.leader_appended(at(3, 30_000), 0);
