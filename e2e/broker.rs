@@ -40,6 +40,11 @@ impl Broker {
         Self { id, data: folder.join("data"), log, ip, voters, child: None }
     }
 
+    /// Its own address.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+
     /// Where Kafka clients reach it.
     pub fn kafka(&self) -> SocketAddr {
         self.at(KAFKA)

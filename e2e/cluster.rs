@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::broker::Broker;
 use crate::kafka::{self, Seen};
+use crate::links::{Fault, Links};
+use crate::volume::Volume;
 use crate::{admin, wait};
 
 /// Brokers in every cluster here.
@@ -20,12 +22,21 @@ pub struct Cluster {
     name: String,
     net: [u8; 3],
     brokers: Vec<Broker>,
+    // After the brokers, which use it.
+    volume: Option<Volume>,
     folder: Option<tempfile::TempDir>,
 }
 
 impl Cluster {
     /// Formats and starts three brokers, and returns once they serve.
     pub fn start(name: &str) -> Self {
+        let mut cluster = Self::plan(name);
+        cluster.begin();
+        cluster
+    }
+
+    /// Three brokers that have a folder and are not formatted yet.
+    pub fn plan(name: &str) -> Self {
         let folder =
             tempfile::Builder::new().prefix(&format!("chronik-{name}-")).tempdir().expect("a folder");
         // The second octet keeps runs apart, the third the clusters of one run.
@@ -39,11 +50,39 @@ impl Cluster {
             Broker::new(id, home, ip(id), voters.join(","))
         };
         let brokers = BROKERS.map(broker).into();
-        let mut cluster = Self { name: name.to_owned(), net, brokers, folder: Some(folder) };
-        cluster.brokers.iter().for_each(Broker::format);
-        BROKERS.iter().for_each(|id| cluster.broker_mut(*id).start());
-        cluster.await_ready();
-        cluster
+        Self { name: name.to_owned(), net, brokers, volume: None, folder: Some(folder) }
+    }
+
+    /// Gives a broker that is not formatted yet a small disk of its own.
+    pub fn put_on_small_disk(&mut self, id: i32, mib: u32) {
+        self.volume = Some(Volume::mount(&self.broker(id).data, mib));
+    }
+
+    /// The small disk.
+    pub fn small_disk(&self) -> &Volume {
+        self.volume.as_ref().expect("a broker on a small disk")
+    }
+
+    /// Formats and starts what was planned, and returns once it serves.
+    pub fn begin(&mut self) {
+        self.brokers.iter().for_each(Broker::format);
+        BROKERS.iter().for_each(|id| self.broker_mut(*id).start());
+        self.await_ready();
+    }
+
+    /// Faults for the links between the brokers; none yet.
+    pub fn links(&self) -> Links {
+        Links::new(self.brokers[0].peer().port())
+    }
+
+    /// A cut in both directions between two brokers.
+    pub fn cut(&self, one: i32, other: i32) -> [Fault; 2] {
+        [self.fault(one, other, 1.0), self.fault(other, one, 1.0)]
+    }
+
+    /// The loss of a share of what one broker sends another.
+    pub fn fault(&self, from: i32, to: i32, lost: f64) -> Fault {
+        Fault { from: self.broker(from).ip(), to: self.broker(to).ip(), lost }
     }
 
     /// The broker of that number.
@@ -87,8 +126,14 @@ impl Cluster {
 
     /// Creates a topic with three replicas and min ISR 2, and waits until all brokers show it fully in sync.
     pub fn create_topic(&mut self, topic: &str, partitions: usize) {
-        let body = json!({"name": topic, "partitions": partitions, "replication_factor": 3,
+        self.create_topic_with(topic, partitions, &[]);
+    }
+
+    /// The same with more configs.
+    pub fn create_topic_with(&mut self, topic: &str, partitions: usize, configs: &[(&str, &str)]) {
+        let mut body = json!({"name": topic, "partitions": partitions, "replication_factor": 3,
             "configs": {"min.insync.replicas": "2"}});
+        configs.iter().for_each(|(key, value)| body["configs"][*key] = json!(value));
         let answer = admin::post(self.broker(1).admin(), "/v1/topics", &body).expect("create topic");
         assert_eq!(answer.status, 201, "{}", answer.body);
         self.await_isr(topic, partitions, &BROKERS, SETTLE);
@@ -131,6 +176,16 @@ impl Cluster {
     /// The admin API's view of a topic.
     pub fn topic(&self, id: i32, topic: &str) -> Result<Value, String> {
         admin::get(self.broker(id).admin(), &format!("/v1/topics/{topic}"))?.json()
+    }
+
+    /// The brokers but these.
+    pub fn others(gone: &[i32]) -> Vec<i32> {
+        BROKERS.into_iter().filter(|id| !gone.contains(id)).collect()
+    }
+
+    /// All metrics of a broker.
+    pub fn metrics(&self, id: i32) -> String {
+        admin::get(self.broker(id).admin(), "/metrics").expect("metrics").body
     }
 
     /// Who leads a partition, asked from one that runs.

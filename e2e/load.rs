@@ -13,27 +13,19 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-use crate::wait;
+use crate::beats::{self, Beats};
 
 /// What became of the records.
 #[derive(Default)]
 pub struct Book {
     /// Acknowledged: number by partition and offset.
     pub acked: BTreeMap<(i32, i64), u64>,
-    /// When each acknowledgement came, by partition.
-    pub times: BTreeMap<i32, Vec<Instant>>,
+    /// When each acknowledgement came.
+    pub beats: Beats,
     /// Failed: number and why.
     pub failed: Vec<(u64, String)>,
     /// Two acknowledgements for one offset.
     pub clashes: Vec<(i32, i64)>,
-}
-
-impl Book {
-    /// The longest time between two acknowledgements of one partition since `from`.
-    pub fn longest_stall(&self, from: Instant) -> Duration {
-        let gaps = self.times.values().flat_map(|times| times.windows(2)).filter(|pair| pair[1] >= from);
-        gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
-    }
 }
 
 #[derive(Clone, Default)]
@@ -55,7 +47,7 @@ impl ProducerContext for Keeper {
         match result {
             Ok(message) => {
                 let place = (message.partition(), message.offset());
-                book.times.entry(place.0).or_default().push(Instant::now());
+                book.beats.note(place.0);
                 if book.acked.insert(place, *number).is_some() {
                     book.clashes.push(place);
                 }
@@ -69,7 +61,8 @@ fn text(error: &KafkaError) -> String {
     crate::kafka::code(error).map_or_else(|| error.to_string(), |code| format!("{code:?}"))
 }
 
-/// Settings of an idempotent producer that never gives a record up on its own.
+/// Settings of an idempotent producer that never gives a record up on its own, and whose pauses are short: stalls are then
+/// the brokers' doing.
 pub fn idempotent(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
@@ -79,6 +72,7 @@ pub fn idempotent(bootstrap: &str) -> ClientConfig {
         .set("linger.ms", "2")
         .set("message.timeout.ms", "120000")
         .set("retry.backoff.ms", "50")
+        .set("retry.backoff.max.ms", "200")
         .set("reconnect.backoff.ms", "20")
         .set("reconnect.backoff.max.ms", "200");
     config
@@ -166,21 +160,18 @@ impl Load {
 
     /// Waits for so many more acknowledgements on every partition.
     pub fn await_acks(&self, partitions: usize, more: usize, limit: Duration) -> Duration {
-        let counts = |book: &Book| -> Vec<usize> {
-            (0..partitions as i32).map(|p| book.times.get(&p).map_or(0, Vec::len)).collect()
-        };
-        let before = counts(&self.keeper.book());
-        let look = || {
-            let now = counts(&self.keeper.book());
-            let behind = before.iter().zip(&now).position(|(then, now)| *now < then + more);
-            wait::holds(behind.is_none(), || format!("partition {behind:?}: {before:?} -> {now:?}"))
-        };
-        wait::until("acknowledgements", limit, look).1
+        let counts = || self.keeper.book().beats.counts(partitions);
+        beats::await_more("acknowledgements", partitions, more, limit, counts)
+    }
+
+    /// When acknowledgements came so far.
+    pub fn beats(&self) -> Beats {
+        self.keeper.book().beats.clone()
     }
 
     /// The longest time without an acknowledgement on any one partition since `from`.
     pub fn longest_stall(&self, from: Instant) -> Duration {
-        self.keeper.book().longest_stall(from)
+        self.keeper.book().beats.longest_stall(from)
     }
 
     /// Stops sending, waits for the last answer, and gives the count of records sent, and the book.

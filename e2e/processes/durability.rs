@@ -1,11 +1,12 @@
 //! Nothing acknowledged is lost, on disks that forget at a kill what was not synced; and the proof that this could fail.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chronik_e2e::cluster::{BROKERS, Cluster};
 use chronik_e2e::kafka;
-use chronik_e2e::load::{self, Book, Load};
+use chronik_e2e::load::{self, Load};
+
+use crate::check;
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(2);
@@ -13,7 +14,7 @@ const GOES_ON: Duration = Duration::from_secs(40);
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    let rounds: usize = std::env::var("CHRONIK_ROUNDS").map_or(10, |n| n.parse().expect("CHRONIK_ROUNDS"));
+    let rounds: usize = std::env::var("CHRONIK_ROUNDS").map_or(20, |n| n.parse().expect("CHRONIK_ROUNDS"));
     let mut cluster = Cluster::start("durability");
     cluster.create_topic("t", PARTITIONS);
     let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
@@ -41,31 +42,8 @@ fn nothing_acknowledged_is_lost() {
         );
     }
     let (sent, book) = load.finish();
-    assert_eq!(book.failed, Vec::new(), "sends that failed");
-    check(&cluster, sent, &book);
-}
-
-/// Every acknowledged record lies at its offset, offsets have no gap, no record is there twice.
-fn check(cluster: &Cluster, sent: u64, book: &Book) {
-    assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
-    let mut read = BTreeSet::new();
-    for partition in 0..PARTITIONS as i32 {
-        let (records, end) = kafka::read(&cluster.bootstrap(), "t", partition);
-        assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
-        for (expected, record) in records.iter().enumerate() {
-            assert_eq!(record.offset, expected as i64, "partition {partition}: a gap");
-            assert!(read.insert(record.payload.clone()), "partition {partition}: {record:?} is there twice");
-        }
-        for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
-            let found = records.get(*offset as usize).map(|record| record.payload.as_str());
-            assert_eq!(
-                found,
-                Some(format!("record {number}").as_str()),
-                "acknowledged at {partition}/{offset}"
-            );
-        }
-    }
-    println!("{sent} sent, {} acknowledged, {} read back, no gap, none twice", book.acked.len(), read.len());
+    check::all_kept(&cluster, "t", PARTITIONS, sent, &book);
+    check::replicas_are_identical(&mut cluster, "t", PARTITIONS);
 }
 
 #[test]

@@ -3,7 +3,11 @@
 #![allow(clippy::print_stdout)] // Figures are part of what these tests are for.
 
 mod bad_input;
+mod check;
+mod clients;
 mod disks;
 mod durability;
 mod faults;
+mod lag;
+mod links;
 mod scenarios;
