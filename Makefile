@@ -42,10 +42,11 @@ unit: ## unit and property tests
 crds: ## write the generated CRDs anew
 	$(STEP) cargo run --locked --quiet -p chronik-controller -- crds --dir crds --dir charts/chronik/files/crds
 
-processes: ## three real brokers, a real client, real kills
+processes: ## three real brokers, a real client, real kills and cuts; needs root
+	@mk/iptables.sh
 	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk
 	@install -D target/debug/chronik-broker target/faulty/chronik-broker
-	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/chronik-broker cargo test --locked -p chronik-e2e -- --test-threads=1 --nocapture
+	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/chronik-broker cargo test --locked -p chronik-e2e --lib --test processes -- --test-threads=1 --nocapture
 
 brokers: ## three fresh release brokers on 127.0.0.1:19092, :29092, :39092
 	$(STEP) cargo build --locked --release -p chronik-broker
