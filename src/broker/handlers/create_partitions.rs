@@ -8,14 +8,14 @@ use chronik_core::metadata::{Command, CreatePartitions, NewPartitions, TopicRef}
 use futures::StreamExt;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
 use tokio::time::Instant;
 
 use super::Handlers;
 use super::backend::Backend;
 use super::create_topics::broker_ids;
-use super::errors::{Failure, INVALID_REQUEST};
-use super::proposals::{self, AT_ONCE, alive, deadline, propose};
+use super::errors::Failure;
+use super::proposals::{AT_ONCE, Once, alive, deadline, propose, repeated};
 use crate::server::RequestContext;
 
 pub(crate) async fn handle(
@@ -23,13 +23,15 @@ pub(crate) async fn handle(
     _context: RequestContext,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
+    let mut once = Once::new(request.topics.iter().map(|topic| topic.name.clone()));
+    let wanted: Vec<_> = request.topics.iter().filter(|topic| once.is_first(&topic.name)).collect();
     let growth = Growth {
         backend: handlers.backend.as_ref(),
         deadline: deadline(request.timeout_ms),
         validate_only: request.validate_only,
-        repeated: proposals::repeated(request.topics.iter().map(|topic| topic.name.as_str())),
+        once,
     };
-    let results: Vec<_> = request.topics.iter().map(|topic| growth.result(topic)).collect();
+    let results: Vec<_> = wanted.into_iter().map(|topic| growth.result(topic)).collect();
     let results = futures::stream::iter(results).buffered(AT_ONCE);
     CreatePartitionsResponse::default().with_results(results.collect().await)
 }
@@ -38,7 +40,7 @@ struct Growth<'a> {
     backend: &'a dyn Backend,
     deadline: Instant,
     validate_only: bool,
-    repeated: BTreeSet<String>,
+    once: Once<TopicName>,
 }
 
 impl Growth<'_> {
@@ -51,9 +53,8 @@ impl Growth<'_> {
     }
 
     async fn grow(&self, wanted: &CreatePartitionsTopic) -> Result<(), Failure> {
-        if self.repeated.contains(wanted.name.as_str()) {
-            let message = format!("topic name {} stands in the request more than once", wanted.name.as_str());
-            return Err(Failure::new(INVALID_REQUEST, message));
+        if self.once.is_repeated(&wanted.name) {
+            return Err(repeated(&wanted.name));
         }
         let cluster = self.backend.cluster();
         let command = CreatePartitions {

@@ -9,7 +9,7 @@ use chronik_core::metadata::{Applied, Command, CreateTopic, TopicReplicas};
 use futures::StreamExt;
 use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Handlers;
 use super::backend::Backend;
 use super::errors::{Failure, INVALID_CONFIG, INVALID_REPLICA_ASSIGNMENT, INVALID_REQUEST};
-use super::proposals::{self, AT_ONCE, alive, deadline, propose};
+use super::proposals::{AT_ONCE, Once, alive, deadline, propose, repeated};
 use crate::server::RequestContext;
 
 /// First version whose answers say how the topic turned out.
@@ -30,14 +30,16 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
+    let mut once = Once::new(request.topics.iter().map(|topic| topic.name.clone()));
+    let wanted: Vec<_> = request.topics.iter().filter(|topic| once.is_first(&topic.name)).collect();
     let creation = Creation {
         backend: handlers.backend.as_ref(),
         deadline: deadline(request.timeout_ms),
         validate_only: request.validate_only,
-        repeated: proposals::repeated(request.topics.iter().map(|topic| topic.name.as_str())),
+        once,
         version: context.api_version,
     };
-    let results: Vec<_> = request.topics.iter().map(|topic| creation.result(topic)).collect();
+    let results: Vec<_> = wanted.into_iter().map(|topic| creation.result(topic)).collect();
     let results = futures::stream::iter(results).buffered(AT_ONCE);
     CreateTopicsResponse::default().with_topics(results.collect().await)
 }
@@ -46,7 +48,7 @@ struct Creation<'a> {
     backend: &'a dyn Backend,
     deadline: Instant,
     validate_only: bool,
-    repeated: BTreeSet<String>,
+    once: Once<TopicName>,
     version: i16,
 }
 
@@ -60,7 +62,7 @@ struct Created {
 
 impl Creation<'_> {
     async fn result(&self, wanted: &CreatableTopic) -> CreatableTopicResult {
-        let result = CreatableTopicResult::default().with_name(wanted.name.clone());
+        let result = CreatableTopicResult::default().with_name(wanted.name.clone()).with_error_message(None);
         match self.create(wanted).await {
             Ok(created) if self.version >= DETAILS_FROM => result
                 .with_topic_id(created.id)
@@ -73,9 +75,8 @@ impl Creation<'_> {
     }
 
     async fn create(&self, wanted: &CreatableTopic) -> Result<Created, Failure> {
-        if self.repeated.contains(wanted.name.as_str()) {
-            let message = format!("topic name {} stands in the request more than once", wanted.name.as_str());
-            return Err(Failure::new(INVALID_REQUEST, message));
+        if self.once.is_repeated(&wanted.name) {
+            return Err(repeated(&wanted.name));
         }
         let cluster = self.backend.cluster();
         let command = CreateTopic {
@@ -167,6 +168,7 @@ pub(super) fn broker_ids(ids: &[kafka_protocol::messages::BrokerId]) -> Result<V
     ids.iter().map(known).collect()
 }
 
+/// Of a config that stands there more than once the last value holds, as in Kafka.
 fn configs(wanted: &CreatableTopic) -> Result<BTreeMap<String, String>, Failure> {
     let mut configs = BTreeMap::new();
     for config in &wanted.configs {
@@ -174,11 +176,7 @@ fn configs(wanted: &CreatableTopic) -> Result<BTreeMap<String, String>, Failure>
             let message = format!("topic config {} must have a value", config.name.as_str());
             return Err(Failure::new(INVALID_CONFIG, message));
         };
-        if configs.insert(config.name.to_string(), value.to_string()).is_some() {
-            let message =
-                format!("topic config {} stands in the request more than once", config.name.as_str());
-            return Err(Failure::new(INVALID_REQUEST, message));
-        }
+        configs.insert(config.name.to_string(), value.to_string());
     }
     Ok(configs)
 }

@@ -48,8 +48,10 @@ pub(crate) async fn handle(
     DescribeConfigsResponse::default().with_results(results.collect())
 }
 
+/// Who names no keys asks for all.
 fn is_asked(wanted: &DescribeConfigsResource, entry: &ConfigEntry) -> bool {
-    wanted.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == entry.name))
+    let keys = wanted.configuration_keys.as_deref().unwrap_or_default();
+    keys.is_empty() || keys.iter().any(|key| key.as_str() == entry.name)
 }
 
 fn entries(backend: &dyn Backend, wanted: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, Failure> {

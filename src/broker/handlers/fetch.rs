@@ -1,6 +1,8 @@
 //! Fetch: waits until there is enough to read below the high watermarks, then reads it.
 //!
-//! There are no fetch sessions: every answer says session 0, so that clients name all partitions each time.
+//! There are no fetch sessions: every answer says session 0, so that clients name all partitions each time. Epochs 0 (a
+//! session may begin) and -1 (none, or the end of one) mean a request that names them all; any other goes on with a
+//! session, and there is none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,7 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: FetchRequest,
 ) -> (FetchResponse, After) {
-    if request.session_id != 0 {
+    if !matches!(request.session_epoch, 0 | -1) {
         let refusal = FetchResponse::default().with_error_code(FETCH_SESSION_ID_NOT_FOUND);
         return (refusal, After::Continue);
     }

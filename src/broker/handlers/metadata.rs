@@ -1,5 +1,6 @@
 //! Metadata: brokers, topics, and of each partition the leader and the true ISR. It creates no topic.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chronik_core::ids::TopicId;
@@ -59,7 +60,9 @@ impl Ask<'_> {
     fn topics(&self) -> Vec<MetadataResponseTopic> {
         match &self.request.topics {
             Some(topics) if !topics.is_empty() || self.context.api_version > 0 => {
-                topics.iter().map(|wanted| self.wanted(wanted)).collect()
+                let mut seen = BTreeSet::new();
+                let once = topics.iter().filter(|wanted| seen.insert((wanted.name.clone(), wanted.topic_id)));
+                once.map(|wanted| self.wanted(wanted)).collect()
             }
             _ => self.cluster.topics().map(|topic| self.topic(topic)).collect(),
         }

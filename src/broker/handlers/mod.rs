@@ -3,6 +3,7 @@
 pub mod backend;
 
 mod access;
+mod config_changes;
 mod endpoints;
 pub(crate) mod errors;
 mod lookup;
@@ -10,6 +11,7 @@ mod producer_ids;
 mod proposals;
 mod stranded;
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;

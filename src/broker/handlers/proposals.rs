@@ -8,7 +8,7 @@ use chronik_core::metadata::{Applied, ClusterState, Command};
 use tokio::time::Instant;
 
 use super::backend::{Backend, ProposeError};
-use super::errors::Failure;
+use super::errors::{Failure, INVALID_REQUEST};
 
 /// How many changes of one request are under way at once.
 pub(super) const AT_ONCE: usize = 64;
@@ -43,8 +43,35 @@ pub(super) async fn propose(
     }
 }
 
-/// The names that stand in a list more than once.
-pub(super) fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    names.filter(|name| !seen.insert(*name)).map(str::to_owned).collect()
+/// Keys of things in a list: which of them stand there more than once. Each is answered once.
+pub(super) struct Once<K> {
+    seen: BTreeSet<K>,
+    repeated: BTreeSet<K>,
+}
+
+impl<K: Ord + Clone> Once<K> {
+    pub(super) fn new(keys: impl Iterator<Item = K>) -> Self {
+        let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
+        for key in keys {
+            if !seen.insert(key.clone()) {
+                repeated.insert(key);
+            }
+        }
+        seen.clear();
+        Self { seen, repeated }
+    }
+
+    pub(super) fn is_repeated(&self, key: &K) -> bool {
+        self.repeated.contains(key)
+    }
+
+    /// Whether this is the first time that this key is asked about.
+    pub(super) fn is_first(&mut self, key: &K) -> bool {
+        self.seen.insert(key.clone())
+    }
+}
+
+/// What a name that stands in a request more than once is told.
+pub(super) fn repeated(name: &str) -> Failure {
+    Failure::new(INVALID_REQUEST, format!("topic {name} stands in the request more than once"))
 }

@@ -70,12 +70,12 @@ impl BatchError {
     /// Kafka's error code for it.
     pub fn code(&self) -> i16 {
         match self {
-            Self::Short { .. } | Self::Length(_) | Self::Crc { .. } => 2,
+            Self::Length(_) | Self::Crc { .. } => 2,
             Self::TooLarge { .. } => 10,
             Self::Timestamp(_) => 32,
             Self::Transactional => 48,
             Self::Compression(_) => 76,
-            Self::Trailing(_) | Self::Magic(_) | Self::Control | Self::Invalid(_) => 87,
+            Self::Short { .. } | Self::Trailing(_) | Self::Magic(_) | Self::Control | Self::Invalid(_) => 87,
         }
     }
 }

@@ -67,6 +67,7 @@ static TABLE: &[Api] = &[
         c.queued_then(offset_for_leader_epoch::handle)
     }),
     api(ApiKey::DescribeConfigs, (1, 4), &layout::DESCRIBE_CONFIGS, |c| c.queued(describe_configs::handle)),
+    api(ApiKey::AlterConfigs, (0, 2), &layout::ALTER_CONFIGS, |c| c.queued(alter_configs::handle)),
     api(ApiKey::CreatePartitions, (0, 3), &layout::CREATE_PARTITIONS, |c| {
         c.queued(create_partitions::handle)
     }),

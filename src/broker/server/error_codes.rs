@@ -44,6 +44,7 @@ macro_rules! code_of_each_inner {
 one_code!(ApiVersionsResponse, DescribeClusterResponse, InitProducerIdResponse);
 
 code_of_each!(
+    AlterConfigsResponse: responses,
     CreatePartitionsResponse: results,
     CreateTopicsResponse: topics,
     DeleteTopicsResponse: responses,

@@ -106,8 +106,11 @@ async fn bad_topics_are_refused_with_words_and_the_good_ones_beside_them_are_cre
         assert!(message.contains(word), "{word} is not named: {message}");
         assert_eq!(results[1].error_code, 0);
     }
-    let twice = create(&mut client, vec![topic("twice", 1, 1), topic("twice", 2, 1)]).await;
-    assert_eq!(twice.iter().map(|r| r.error_code).collect::<Vec<_>>(), [42, 42]);
+    let twice =
+        create(&mut client, vec![topic("twice", 1, 1), topic("twice", 2, 1), topic("once", 1, 1)]).await;
+    let told: Vec<_> =
+        twice.iter().map(|r| (r.name.as_str(), r.error_code, r.error_message.is_some())).collect();
+    assert_eq!(told, [("twice", 42, true), ("once", 0, false)]);
     assert!(backend.cluster().topic_by_name("twice").is_none());
 }
 
@@ -179,6 +182,11 @@ async fn topics_are_deleted_by_name_and_by_id() {
             (42, Some("c".to_owned()), unknown),
         ]
     );
+    // By name and by id it is still one topic twice: nothing of it is deleted.
+    let c = backend.cluster().topic_by_name("c").unwrap().id.0;
+    for twice in [vec![by_name("c"), by_name("c")], vec![by_name("c"), by_id(c)]] {
+        assert_eq!(delete(&mut client, twice).await, [(42, Some("c".to_owned()), Uuid::nil())]);
+    }
     let request = DeleteTopicsRequest::default().with_topic_names(vec![name("c"), name("d")]);
     let answer: DeleteTopicsResponse = client.ask(ApiKey::DeleteTopics, 1, &request).await;
     assert_eq!(answer.responses.iter().map(|r| r.error_code).collect::<Vec<_>>(), [0, 3]);

@@ -63,8 +63,10 @@ async fn a_topics_configs_with_their_sources() {
     let mut client = Client::connect(address).await;
     assert_eq!(alter(&mut client, (2, "logs"), &[("min.insync.replicas", 0, Some("1"))]).await.0, 0);
     for version in 1..=4 {
-        let all = describe(&mut client, version, (2, "logs"), None).await;
-        assert!(all.error_code == 0 && all.configs.len() > 20, "version {version}");
+        for everything in [None, Some(&[][..])] {
+            let all = describe(&mut client, version, (2, "logs"), everything).await;
+            assert!(all.error_code == 0 && all.configs.len() > 20, "version {version}");
+        }
         let some = describe(&mut client, version, (2, "logs"), Some(&["min.insync.replicas", "x"])).await;
         let entry = &some.configs[0];
         assert_eq!((some.configs.len(), entry.value.as_ref().unwrap().as_str()), (1, "1"));
@@ -99,7 +101,10 @@ async fn configs_are_set_and_returned_to_their_default() {
     let mut client = Client::connect(address).await;
     let set = [("max.message.bytes", 0, Some("5000")), ("replica.lag.time.max.ms", 0, Some("2000"))];
     assert_eq!(alter(&mut client, (2, "logs"), &set).await.0, 0);
-    assert_eq!(alter(&mut client, (2, "logs"), &[("max.message.bytes", 1, None)]).await.0, 0);
+    // What is not set is unset already, also a key that nobody knows.
+    for unset in ["max.message.bytes", "min.insync.replicas", "no.such.key"] {
+        assert_eq!(alter(&mut client, (2, "logs"), &[(unset, 1, None)]).await, (0, String::new()), "{unset}");
+    }
     let cluster = backend.cluster();
     let configs: Vec<_> = cluster.topic_by_name("logs").unwrap().configs.iter().collect();
     assert_eq!(configs, [(&"replica.lag.time.max.ms".to_owned(), &"2000".to_owned())]);
@@ -115,7 +120,8 @@ async fn bad_changes_are_refused_with_words_and_change_nothing() {
     let good = ("replica.lag.time.max.ms", 0, Some("2000"));
     for (resource, bad, code, word) in [
         ((2, "logs"), ("no.such.key", 0, Some("1")), 40, "no.such.key"),
-        ((2, "logs"), ("no.such.key", 1, None), 40, "no.such.key"),
+        ((2, ""), ("max.message.bytes", 0, Some("1")), 42, "all topics"),
+        ((2, "no/name"), ("max.message.bytes", 0, Some("1")), 17, "no/name"),
         ((2, "logs"), ("min.insync.replicas", 0, Some("0")), 40, "0"),
         ((2, "logs"), ("min.insync.replicas", 0, None), 42, "min.insync.replicas"),
         ((2, "logs"), ("min.insync.replicas", 2, Some("1")), 40, "list"),
@@ -128,8 +134,62 @@ async fn bad_changes_are_refused_with_words_and_change_nothing() {
         ((8, "1"), ("x", 0, Some("1")), 42, "8"),
     ] {
         let (told, message) = alter(&mut client, resource, &[good, bad]).await;
-        assert_eq!(told, code, "{bad:?}: {message}");
+        assert_eq!(told, code, "{resource:?} {bad:?}: {message}");
         assert!(message.contains(word), "{word} is not named: {message}");
     }
     assert_eq!(backend.cluster().applied(), before);
+}
+
+#[tokio::test]
+async fn a_resource_named_twice_is_refused_both_times_and_a_broker_without_changes_is_not() {
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    let config = AlterableConfig::default().with_name(text("max.message.bytes")).with_value(Some(text("7")));
+    let logs = AlterConfigsResource::default().with_resource_type(2).with_resource_name(text("logs"));
+    let logs = logs.with_configs(vec![config]);
+    let broker = AlterConfigsResource::default().with_resource_type(4).with_resource_name(text("1"));
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![logs.clone(), broker, logs]);
+    let answer: IncrementalAlterConfigsResponse =
+        client.ask(ApiKey::IncrementalAlterConfigs, 1, &request).await;
+    let codes: Vec<_> = answer.responses.iter().map(|response| response.error_code).collect();
+    assert_eq!((codes, &answer.responses[1].error_message), (vec![42, 0, 42], &None));
+    assert!(backend.cluster().topic_by_name("logs").unwrap().configs.is_empty());
+}
+
+/// Older clients know only the request that says all configs at once.
+#[tokio::test]
+async fn alter_configs_sets_what_it_names_and_unsets_the_rest() {
+    use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    let set = [("max.message.bytes", 0, Some("5000")), ("replica.lag.time.max.ms", 0, Some("2000"))];
+    assert_eq!(alter(&mut client, (2, "logs"), &set).await.0, 0);
+    let config = |key: &str, value: Option<&str>| {
+        AlterableConfig::default().with_name(text(key)).with_value(value.map(text))
+    };
+    let cases = [
+        (vec![config("max.message.bytes", None)], false, 42),
+        (vec![config("no.such.key", Some("1"))], false, 40),
+        (vec![config("max.message.bytes", Some("7"))], true, 0),
+        (vec![config("max.message.bytes", Some("6000"))], false, 0),
+    ];
+    for (at, (configs, validate_only, code)) in cases.into_iter().enumerate() {
+        let resource = AlterConfigsResource::default().with_resource_type(2).with_resource_name(text("logs"));
+        let request = AlterConfigsRequest::default()
+            .with_resources(vec![resource.with_configs(configs)])
+            .with_validate_only(validate_only);
+        let answer: AlterConfigsResponse = client.ask(ApiKey::AlterConfigs, 2, &request).await;
+        assert_eq!(
+            answer.responses[0].error_code, code,
+            "case {at}: {:?}",
+            answer.responses[0].error_message
+        );
+        let set = backend.cluster().topic_by_name("logs").unwrap().configs.len();
+        assert_eq!(set, if at < 3 { 2 } else { 1 }, "case {at}");
+    }
+    assert_eq!(backend.cluster().topic_by_name("logs").unwrap().configs["max.message.bytes"], "6000");
 }

@@ -317,7 +317,11 @@ async fn what_is_not_there_is_said_at_once() {
     unknown.topics[0].topic = TopicName::default();
     unknown.topics[0].topic_id = uuid::Uuid::from_u128(5);
     assert_eq!(fetch(&mut client, 13, &unknown).await[0].error_code, 100);
-    let session = request(&[(0, 0)]).with_session_id(77).with_session_epoch(3);
-    let answer: FetchResponse = client.ask(ApiKey::Fetch, 12, &session).await;
-    assert_eq!((answer.error_code, answer.responses.len()), (70, 0));
+    // A session that goes on does not exist; one that begins or ends names everything, and gets it.
+    for (id, epoch, code) in [(77, 3, 70), (0, 3, 70), (77, -1, 0), (77, 0, 0), (0, 0, 0), (0, -1, 0)] {
+        let session = request(&[(0, 0)]).with_session_id(id).with_session_epoch(epoch);
+        let answer: FetchResponse = client.ask(ApiKey::Fetch, 12, &session).await;
+        let told = (answer.error_code, answer.session_id, answer.responses.len());
+        assert_eq!(told, (code, 0, usize::from(code == 0)), "session {id} epoch {epoch}");
+    }
 }

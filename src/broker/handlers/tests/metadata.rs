@@ -124,6 +124,13 @@ async fn topics_by_name_by_id_and_all_of_them() {
         let answer = topic(&mut client, &named(asked)).await;
         assert_eq!((answer.error_code, answer.name.unwrap().as_str()), (code, asked));
     }
+    let once = MetadataRequestTopic::default().with_name(Some(name("logs")));
+    let twice = MetadataRequest::default().with_topics(Some(vec![once.clone(), once]));
+    assert_eq!(
+        metadata(&mut client, 12, &twice).await.topics.len(),
+        1,
+        "what is asked twice is answered once"
+    );
     let all = MetadataRequest::default().with_topics(None);
     for version in [1, 13] {
         let answer = metadata(&mut client, version, &all).await;

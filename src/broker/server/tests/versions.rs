@@ -10,7 +10,7 @@ use crate::handlers::tests::name;
 use crate::server::wire::samples;
 
 /// Key, first and last version: Kafka 4.3's ranges.
-const SERVED: [(i16, i16, i16); 14] = [
+const SERVED: [(i16, i16, i16); 15] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 11),
@@ -21,6 +21,7 @@ const SERVED: [(i16, i16, i16); 14] = [
     (22, 0, 5),
     (23, 2, 4),
     (32, 1, 4),
+    (33, 0, 2),
     (37, 0, 3),
     (44, 0, 1),
     (60, 0, 2),
@@ -141,6 +142,7 @@ async fn answer(client: &mut Client, key: ApiKey, version: i16) -> i32 {
         ApiKey::InitProducerId => of::<InitProducerIdResponse>(client, version).await,
         ApiKey::OffsetForLeaderEpoch => of::<OffsetForLeaderEpochResponse>(client, version).await,
         ApiKey::DescribeConfigs => of::<DescribeConfigsResponse>(client, version).await,
+        ApiKey::AlterConfigs => of::<AlterConfigsResponse>(client, version).await,
         ApiKey::CreatePartitions => of::<CreatePartitionsResponse>(client, version).await,
         ApiKey::IncrementalAlterConfigs => of::<IncrementalAlterConfigsResponse>(client, version).await,
         ApiKey::DescribeCluster => of::<DescribeClusterResponse>(client, version).await,

@@ -170,6 +170,18 @@ pub(crate) static DESCRIBE_CONFIGS: Message = Message {
     ]),
 };
 
+pub(crate) static ALTER_CONFIGS: Message = Message {
+    flexible_from: 2,
+    body: &plain(&[
+        every(Array(&plain(&[
+            every(Fixed(1)),
+            every(Text),
+            every(Array(&plain(&[every(Text), every(Text)]))),
+        ]))),
+        every(Fixed(1)),
+    ]),
+};
+
 pub(crate) static INCREMENTAL_ALTER_CONFIGS: Message = Message {
     flexible_from: 1,
     body: &plain(&[

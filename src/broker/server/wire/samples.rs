@@ -48,6 +48,7 @@ pub(crate) fn all() -> Vec<(ApiKey, i16, Bytes)> {
     add(ApiKey::InitProducerId, 0..=5, |v| encoded(&init_producer_id(v), v));
     add(ApiKey::OffsetForLeaderEpoch, 2..=4, |v| encoded(&offset_for_leader_epoch(v), v));
     add(ApiKey::DescribeConfigs, 1..=4, |v| encoded(&describe_configs(v), v));
+    add(ApiKey::AlterConfigs, 0..=2, |v| encoded(&alter_configs(), v));
     add(ApiKey::CreatePartitions, 0..=3, |v| encoded(&create_partitions(), v));
     add(ApiKey::IncrementalAlterConfigs, 0..=1, |v| encoded(&incremental_alter_configs(), v));
     add(ApiKey::DescribeCluster, 0..=2, |v| encoded(&describe_cluster(v), v));
@@ -190,6 +191,16 @@ fn incremental_alter_configs() -> IncrementalAlterConfigsRequest {
         .with_resource_name(text("a-topic"))
         .with_configs(vec![config]);
     IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+}
+
+fn alter_configs() -> AlterConfigsRequest {
+    use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let config = AlterableConfig::default().with_name(text("key")).with_value(Some(text("value")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("a-topic"))
+        .with_configs(vec![config]);
+    AlterConfigsRequest::default().with_resources(vec![resource])
 }
 
 fn describe_cluster(version: i16) -> DescribeClusterRequest {

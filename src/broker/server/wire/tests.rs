@@ -26,6 +26,7 @@ fn both(key: ApiKey, version: i16, body: &Bytes) -> Result<(usize, usize), WireE
             of::<OffsetForLeaderEpochRequest>(&layout::OFFSET_FOR_LEADER_EPOCH, version, body)
         }
         ApiKey::DescribeConfigs => of::<DescribeConfigsRequest>(&layout::DESCRIBE_CONFIGS, version, body),
+        ApiKey::AlterConfigs => of::<AlterConfigsRequest>(&layout::ALTER_CONFIGS, version, body),
         ApiKey::CreatePartitions => of::<CreatePartitionsRequest>(&layout::CREATE_PARTITIONS, version, body),
         ApiKey::IncrementalAlterConfigs => {
             of::<IncrementalAlterConfigsRequest>(&layout::INCREMENTAL_ALTER_CONFIGS, version, body)
