@@ -6,6 +6,7 @@
 
 mod elections;
 mod groups;
+mod observe;
 mod peers;
 mod writes;
 
@@ -19,6 +20,7 @@ use chronik_core::metadata::ClusterState;
 use chronik_core::replication::isr::IsrConfig;
 use tokio::sync::{oneshot, watch};
 
+pub use self::observe::{MemberState, ReplicaState};
 use self::writes::Gathering;
 use super::clock::Now;
 use super::event::Event;
