@@ -581,7 +581,8 @@ impl Partition {
         Some((leading.term, high_watermark))
     }
 
-    /// Tells the high watermark again: a follower has come, and on an idle partition it would never hear it.
+    /// Tells the high watermark again with the next round: on an idle partition, a follower that has come since, or whose
+    /// frame was lost, would never hear it.
     pub(super) fn repeat_high_watermark(&mut self) {
         if let Some(leading) = &mut self.leading {
             leading.told = 0;

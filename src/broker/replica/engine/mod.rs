@@ -207,6 +207,7 @@ impl<T: Transport> Engine<T> {
                     if check {
                         partition.check_isr(around);
                         partition.show_followers(around.now);
+                        partition.repeat_high_watermark();
                     }
                     partition.tick(&hosted.group, around);
                     for replica in partition.unanswered() {
