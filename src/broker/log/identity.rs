@@ -104,11 +104,21 @@ impl DataFolder {
         birth: Birth,
     ) -> Result<Identity, IdentityError> {
         let identity = Identity { cluster, broker, disk: DiskId(Uuid::new_v4()) };
+        Self::format_as(disk, dir, identity, birth, rand::random())
+    }
+
+    /// Like [`format`](Self::format), with the disk id and the journal's salt drawn by the caller.
+    pub fn format_as(
+        disk: &dyn Disk,
+        dir: &Path,
+        identity: Identity,
+        birth: Birth,
+        salt: u32,
+    ) -> Result<Identity, IdentityError> {
         disk.create_dir_all(dir).map_err(io_error("create", dir))?;
         let _lock = lock(disk, dir)?;
         refuse_used(disk, dir)?;
-        segment::create_first(disk, dir, &identity, rand::random())
-            .map_err(io_error("create the journal in", dir))?;
+        segment::create_first(disk, dir, &identity, salt).map_err(io_error("create the journal in", dir))?;
         // The meta file comes last: a folder is formatted once it is there, and not before.
         write_meta(disk, dir, &Meta { identity: identity.clone(), birth, starts: 0 })?;
         Ok(identity)

@@ -15,14 +15,14 @@ use super::disk::Disk;
 use super::group_log::GroupLog;
 use super::identity::Identity;
 use super::index::Index;
-use super::queue::{Next, Queue};
+use super::queue::{Item, Next, Queue};
 use super::recovery;
 use super::segment::SegmentTable;
 use super::types::{Damage, Done, GroupHeader, HardState, WriteError, WriteOp};
 use super::writer::{Outcome, Writer};
 
 /// How long the journal rests before its last group is sealed.
-const REST: Duration = Duration::from_millis(100);
+pub const REST: Duration = Duration::from_millis(100);
 
 /// Hears what the writer does; called on its thread.
 pub trait LogObserver: Send + Sync {
@@ -103,7 +103,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads the journal of a formatted data folder, cuts a torn end, and starts the writer.
+    /// Reads the journal of a formatted data folder, cuts a torn end, and starts the writer on a thread of its own.
     /// `dir` is the data folder, which the caller holds locked (`DataFolder::open`).
     pub fn open(
         disk: Arc<dyn Disk>,
@@ -111,6 +111,24 @@ impl Log {
         identity: Identity,
         options: Options,
     ) -> Result<(Self, Vec<RecoveredGroup>), LogError> {
+        let (mut log, driver, found) = Self::open_driven(disk, dir, identity, options)?;
+        let thread = thread::Builder::new().name("log-writer".to_owned()).spawn(move || driver.run());
+        let thread = thread.map_err(|source| LogError::Io {
+            action: "start the writer of",
+            path: dir.to_owned(),
+            source,
+        })?;
+        log.writer = Some(thread);
+        Ok((log, found))
+    }
+
+    /// Like [`open`](Self::open), but nothing is written unless the caller drives it.
+    pub fn open_driven(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: Identity,
+        options: Options,
+    ) -> Result<(Self, LogDriver, Vec<RecoveredGroup>), LogError> {
         let recovered = recovery::recover(&disk, dir, &identity)?;
         let salt = recovered.position.salt;
         let queue = Arc::new(Queue::new(options.queue_bytes.min(1 << 30)));
@@ -124,19 +142,9 @@ impl Log {
             recovered.groups,
             recovered.position,
         );
-        let thread = {
-            let queue = queue.clone();
-            thread::Builder::new()
-                .name("log-writer".to_owned())
-                .spawn(move || drive(writer, &queue, &options))
-        };
-        let thread = thread.map_err(|source| LogError::Io {
-            action: "start the writer of",
-            path: dir.to_owned(),
-            source,
-        })?;
         let (shared, unattributed) = (recovered.shared, recovered.unattributed);
-        Ok((Self { queue, shared, salt, unattributed, writer: Some(thread) }, recovered.found))
+        let driver = LogDriver { writer, queue: queue.clone(), options };
+        Ok((Self { queue, shared, salt, unattributed, writer: None }, driver, recovered.found))
     }
 
     /// Queues a change, to be written whole or not at all. `done` is called on the writer's thread, in the order
@@ -193,32 +201,65 @@ impl Drop for Burial<'_> {
     }
 }
 
-fn drive(mut writer: Writer, queue: &Queue, options: &Options) {
-    let _burial = Burial(queue);
-    loop {
-        let quiet = !writer.is_unsealed() && !writer.has_housework();
-        match queue.next(options.group_bytes, REST, quiet) {
+/// The writing half of a log: writes what was submitted, on the thread of whoever holds it.
+pub struct LogDriver {
+    writer: Writer,
+    queue: Arc<Queue>,
+    options: Options,
+}
+
+impl LogDriver {
+    /// Writes what waits, up to one write group, and answers it; false if nothing waits.
+    pub fn write_waiting(&mut self) -> bool {
+        match self.queue.next(self.options.group_bytes, Duration::ZERO, false) {
             Next::Write(items) => {
-                let started = Instant::now();
-                let (outcomes, written) = writer.write(items);
-                let failed =
-                    |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
-                match (&options.observer, written) {
-                    (Some(observer), Some(written)) => {
-                        observer.synced(started.elapsed(), written.bytes, written.submissions);
-                    }
-                    (Some(observer), None) if outcomes.iter().any(failed) => observer.failed(),
-                    _ => {}
-                }
-                outcomes.into_iter().for_each(|(done, result)| done(result));
+                self.write(items);
+                true
             }
-            Next::Idle if writer.has_housework() => writer.do_housework(),
-            Next::Idle => {
-                if let Err(error) = writer.seal() {
-                    tracing::warn!(%error, "seal the journal");
-                }
-            }
-            Next::Closed => return writer.close(),
+            Next::Idle | Next::Closed => false,
         }
+    }
+
+    /// What is to be done when nothing was submitted for a while: housework, then a seal.
+    pub fn rest(&mut self) {
+        if self.writer.has_housework() {
+            self.writer.do_housework();
+        } else if let Err(error) = self.writer.seal() {
+            tracing::warn!(%error, "seal the journal");
+        }
+    }
+
+    /// Seals and syncs: the last thing before the log is closed.
+    pub fn close(mut self) {
+        self.writer.close();
+    }
+
+    /// Writes until the log is closed.
+    fn run(mut self) {
+        let queue = self.queue.clone();
+        let _burial = Burial(&queue);
+        loop {
+            let quiet = !self.writer.is_unsealed() && !self.writer.has_housework();
+            match queue.next(self.options.group_bytes, REST, quiet) {
+                Next::Write(items) => self.write(items),
+                Next::Idle => self.rest(),
+                Next::Closed => return self.close(),
+            }
+        }
+    }
+
+    fn write(&mut self, items: Vec<Item>) {
+        let started = Instant::now();
+        let (outcomes, written) = self.writer.write(items);
+        let failed =
+            |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
+        match (&self.options.observer, written) {
+            (Some(observer), Some(written)) => {
+                observer.synced(started.elapsed(), written.bytes, written.submissions);
+            }
+            (Some(observer), None) if outcomes.iter().any(failed) => observer.failed(),
+            _ => {}
+        }
+        outcomes.into_iter().for_each(|(done, result)| done(result));
     }
 }

@@ -32,7 +32,7 @@ pub use batch::{BatchError, BatchHeader, CheckedBatch, Limits};
 pub use disk::{Disk, DiskFile, RealDisk, open_disk};
 pub use group_log::{GroupLog, ReadError};
 pub use identity::{Birth, DataFolder, Identity, IdentityError, InitialVoter};
-pub use journal::{Log, LogError, LogObserver, Options, RecoveredGroup};
+pub use journal::{Log, LogDriver, LogError, LogObserver, Options, REST, RecoveredGroup};
 pub use types::{
     BatchProducer, Damage, Done, EntryKind, EntryMeta, GroupHeader, GroupKind, HardState, LogEntry,
     WriteError, WriteOp,

@@ -1,6 +1,6 @@
 //! What the writer knows of each Raft group, and how it is written at the head of a segment. Pure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +20,8 @@ pub(super) struct GroupState {
     pub(super) log: Arc<GroupLog>,
 }
 
-pub(super) type Groups = HashMap<GroupId, GroupState>;
+/// Ordered, so that equal histories write equal bytes.
+pub(super) type Groups = BTreeMap<GroupId, GroupState>;
 
 /// A Raft group's state at the head of a segment: all that is not entries. With it, segments that hold no live
 /// entry can go, and a group without later operations is proven whole up to here.

@@ -34,7 +34,7 @@ mod node;
 mod queue;
 mod request;
 mod state;
-mod verdict;
+pub mod verdict;
 mod writer;
 
 pub use config::{HelloFn, LaneLimits, PeerAddress, PeerConfig, VersionRange};

@@ -6,36 +6,40 @@ use chronik_core::ids::Incarnation;
 
 use super::event::DownCause;
 
+/// What is said of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Not long enough in the address book to say.
     Unknown,
+    /// This life is up.
     Up(Incarnation),
+    /// It is not up.
     Down(DownCause),
 }
 
+/// What was observed of a peer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Evidence {
+pub struct Evidence {
     /// The newest life admitted.
-    pub(super) newest: Option<Incarnation>,
+    pub newest: Option<Incarnation>,
     /// Both Control connections of that life are handshaken.
-    pub(super) linked: bool,
+    pub linked: bool,
     /// How long one of them has been missing.
-    pub(super) unlinked_for: Duration,
+    pub unlinked_for: Duration,
     /// Something came from it within the silence timeout.
-    pub(super) heard: bool,
+    pub heard: bool,
     /// Its newest ping says that it hears us.
-    pub(super) hears_us: bool,
+    pub hears_us: bool,
     /// No connection is left and its port refuses, over a path that is known to work.
-    pub(super) refused: bool,
+    pub refused: bool,
     /// It said that it stops.
-    pub(super) stopping: bool,
+    pub stopping: bool,
     /// Time since it came into the address book.
-    pub(super) known_for: Duration,
+    pub known_for: Duration,
 }
 
 /// The verdict that follows. Apply until it no longer changes: a replaced life goes down before the new one comes up.
-pub(super) fn next(now: Verdict, e: &Evidence, silence: Duration, grace: Duration) -> Verdict {
+pub fn next(now: Verdict, e: &Evidence, silence: Duration, grace: Duration) -> Verdict {
     use DownCause::*;
     let dead = match () {
         () if e.stopping => Some(Stopping),

@@ -253,7 +253,19 @@ impl Group {
 
     /// One tick of the group's clock.
     pub fn tick(&mut self) {
+        // Raft draws this by chance at every reset; it follows from term and replica here, so that a run can be repeated.
+        self.node.raft.set_randomized_election_timeout(self.election_timeout());
         self.node.tick();
+    }
+
+    /// Ticks without a leader before an election, from the configured number to one below its double: different for the
+    /// replicas of a group, and different again in the next term.
+    fn election_timeout(&self) -> usize {
+        let raft = &self.node.raft;
+        let mixed = (self.id.0.rotate_left(40) ^ raft.id.rotate_left(20) ^ raft.term)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let least = raft.election_timeout();
+        least + (mixed >> 33) as usize % least
     }
 
     /// Takes in another replica's message.

@@ -14,7 +14,7 @@ use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
 
 use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
-use super::engine::IsrChanges;
+use super::engine::{IsrChanges, MemberState};
 use super::handle::{Leadership, PartitionHandle};
 use super::leading::{Leading, Waiters};
 use super::liveness::Liveness;
@@ -114,7 +114,7 @@ impl Partition {
         !self.role.leads && self.role.leader.is_some_and(|leader| self.broker_of(leader) == Some(broker))
     }
 
-    fn effective_min_isr(&self) -> u32 {
+    pub(super) fn effective_min_isr(&self) -> u32 {
         effective_min_isr(self.assignment.members.len() as u32, self.assignment.isr.min_isr)
     }
 
@@ -537,6 +537,34 @@ impl Partition {
         Some(view)
     }
 
+    /// The high watermark as a log index.
+    pub(super) fn high_watermark(&self) -> LogIndex {
+        self.mark.value()
+    }
+
+    /// The first index of the term this replica leads in; 0 if it does not lead.
+    pub(super) fn epoch_start(&self) -> LogIndex {
+        self.leading.as_ref().map_or(0, |leading| leading.epoch_start)
+    }
+
+    /// The ISR with each member's synced position, as this leader counts it; empty if it does not lead.
+    pub(super) fn isr_members(&self, group: &Group) -> Vec<MemberState> {
+        let Some(leading) = &self.leading else { return Vec::new() };
+        let synced = |replica| {
+            if replica == group.replica() {
+                Some(group.synced_index())
+            } else {
+                leading.tracker.synced(replica)
+            }
+        };
+        let members = leading.tracker.isr().iter();
+        members
+            .filter_map(|replica| {
+                Some(MemberState { broker: self.broker_of(replica)?, synced: synced(replica) })
+            })
+            .collect()
+    }
+
     /// The view this leader stands by.
     pub(super) fn published(&self) -> Option<&PartitionView> {
         self.leading.as_ref().and_then(|leading| leading.published.as_ref())
@@ -553,7 +581,8 @@ impl Partition {
         Some((leading.term, high_watermark))
     }
 
-    /// Tells the high watermark again: a follower has come, and on an idle partition it would never hear it.
+    /// Tells the high watermark again with the next round: on an idle partition, a follower that has come since, or whose
+    /// frame was lost, would never hear it.
     pub(super) fn repeat_high_watermark(&mut self) {
         if let Some(leading) = &mut self.leading {
             leading.told = 0;

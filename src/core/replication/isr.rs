@@ -217,6 +217,11 @@ impl IsrTracker {
         self.followers.iter().map(stats).collect()
     }
 
+    /// Up to which index a follower has synced, by its answers to this leader; `None` before the first.
+    pub fn synced(&self, replica: ReplicaId) -> Option<LogIndex> {
+        self.find(replica).and_then(|at| self.followers[at].synced).map(|synced| synced.index)
+    }
+
     /// Followers that are alive and have not answered an append since: on an idle partition Raft sends them nothing by
     /// itself, so the leader has to ask, with an empty append.
     pub fn unanswered(&self) -> impl Iterator<Item = ReplicaId> + '_ {

@@ -6,6 +6,7 @@
 
 mod elections;
 mod groups;
+mod observe;
 mod peers;
 mod writes;
 
@@ -19,6 +20,7 @@ use chronik_core::metadata::ClusterState;
 use chronik_core::replication::isr::IsrConfig;
 use tokio::sync::{oneshot, watch};
 
+pub use self::observe::{MemberState, ReplicaState};
 use self::writes::Gathering;
 use super::clock::Now;
 use super::event::Event;
@@ -205,6 +207,7 @@ impl<T: Transport> Engine<T> {
                     if check {
                         partition.check_isr(around);
                         partition.show_followers(around.now);
+                        partition.repeat_high_watermark();
                     }
                     partition.tick(&hosted.group, around);
                     for replica in partition.unanswered() {

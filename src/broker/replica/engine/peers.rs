@@ -19,7 +19,6 @@ impl<T: Transport> Engine<T> {
             let around = surroundings(&self.config, &self.shared, self.now);
             if let Serves::Partition(partition) = &mut hosted.serves {
                 partition.set_alive(broker, true, around);
-                partition.repeat_high_watermark();
             }
             if let Some(replica) = hosted.replica_on(broker) {
                 if hosted.group.role().leads && hosted.group.is_member(replica) {

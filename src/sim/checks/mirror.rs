@@ -1,0 +1,140 @@
+//! What is really on a broker's disk, kept beside the broker: made from the writes it hands to its log, at the moment the
+//! disk has them. No check has to ask the broker for it, nor read the disk.
+
+use std::collections::BTreeMap;
+
+use chronik_broker::log::{EntryKind, HardState, LogEntry, RecoveredGroup, WriteOp};
+use chronik_core::ids::{GroupId, LogIndex, Offset, Term};
+
+use crate::batch::{Tag, tag_of};
+
+/// An entry in brief.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digest {
+    pub term: Term,
+    pub base_offset: Offset,
+    pub records: u32,
+    pub size: u32,
+    pub hash: u32,
+    /// Where its batch comes from.
+    pub tag: Option<Tag>,
+}
+
+impl Digest {
+    fn of(entry: &LogEntry) -> Self {
+        let tag = (entry.kind == EntryKind::Records).then(|| tag_of(&entry.payload)).flatten();
+        Self {
+            term: entry.term,
+            base_offset: entry.base_offset,
+            records: entry.records,
+            size: entry.payload.len() as u32,
+            hash: crc32c::crc32c(&entry.payload),
+            tag,
+        }
+    }
+
+    pub fn end_offset(&self) -> Offset {
+        self.base_offset + Offset::from(self.records)
+    }
+}
+
+/// A write operation in brief.
+#[derive(Clone, Debug)]
+pub enum MirrorOp {
+    Create(GroupId),
+    Append(GroupId, LogIndex, Vec<Digest>),
+    State(GroupId, HardState),
+    Remove(GroupId),
+}
+
+/// One replica's log on disk.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Mirror {
+    pub entries: Vec<Digest>,
+    pub state: HardState,
+}
+
+impl Mirror {
+    /// The entry at an index.
+    pub fn at(&self, index: LogIndex) -> Option<&Digest> {
+        self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
+    }
+
+    /// Index of the last entry.
+    pub fn last(&self) -> LogIndex {
+        self.entries.len() as u64
+    }
+
+    /// The batch that begins at an offset.
+    pub fn at_offset(&self, offset: Offset) -> Option<&Digest> {
+        let from = self.entries.partition_point(|entry| entry.end_offset() <= offset);
+        self.entries[from..]
+            .iter()
+            .find(|entry| entry.records > 0)
+            .filter(|entry| entry.base_offset == offset)
+    }
+}
+
+/// All replicas on one disk.
+pub type Disk = BTreeMap<GroupId, Mirror>;
+
+/// Operations in brief.
+pub fn brief(ops: &[WriteOp]) -> Vec<MirrorOp> {
+    let brief = |op: &WriteOp| match op {
+        WriteOp::CreateGroup { group, .. } => Some(MirrorOp::Create(*group)),
+        WriteOp::Append { group, entries } => {
+            let first = entries.first()?.index;
+            Some(MirrorOp::Append(*group, first, entries.iter().map(Digest::of).collect()))
+        }
+        WriteOp::State { group, state } => Some(MirrorOp::State(*group, *state)),
+        WriteOp::RemoveGroup { group } => Some(MirrorOp::Remove(*group)),
+        WriteOp::Membership { .. } => None,
+    };
+    ops.iter().filter_map(brief).collect()
+}
+
+/// The write is on disk.
+pub fn apply(disk: &mut Disk, ops: &[MirrorOp]) {
+    for op in ops {
+        match op {
+            MirrorOp::Create(group) => drop(disk.insert(*group, Mirror::default())),
+            MirrorOp::Append(group, first, entries) => {
+                let mirror = disk.entry(*group).or_default();
+                mirror.entries.truncate(*first as usize - 1);
+                mirror.entries.extend_from_slice(entries);
+            }
+            MirrorOp::State(group, state) => disk.entry(*group).or_default().state = *state,
+            MirrorOp::Remove(group) => drop(disk.remove(group)),
+        }
+    }
+}
+
+/// Why what a restart found is not what was on disk. Replicas that it calls damaged are left out.
+pub fn difference(disk: &Disk, found: &[RecoveredGroup]) -> Option<String> {
+    for group in found.iter().filter(|group| group.damage.is_none()) {
+        let Some(mirror) = disk.get(&group.group) else {
+            return Some(format!("group {} was found and never written", group.group));
+        };
+        if let Some(what) = differs(mirror, group) {
+            return Some(format!("group {}: {what}", group.group));
+        }
+    }
+    let lost = disk.keys().find(|group| found.iter().all(|found| found.group != **group));
+    lost.map(|group| format!("group {group} is gone"))
+}
+
+fn differs(mirror: &Mirror, found: &RecoveredGroup) -> Option<String> {
+    if found.state != mirror.state {
+        return Some(format!("state {:?} was found, {:?} was synced", found.state, mirror.state));
+    }
+    let metas = found.log.metas(1, found.log.last_index(), usize::MAX);
+    if metas.len() != mirror.entries.len() {
+        return Some(format!("{} entries were found, {} were synced", metas.len(), mirror.entries.len()));
+    }
+    let same = |(meta, digest): (&chronik_broker::log::EntryMeta, &Digest)| {
+        (meta.term, meta.base_offset, meta.records, meta.size)
+            == (digest.term, digest.base_offset, digest.records, digest.size)
+    };
+    let wrong = metas.iter().zip(&mirror.entries).find(|pair| !same(*pair));
+    wrong.map(|(meta, digest)| format!("entry {meta:?} was found, {digest:?} was synced"))
+}

@@ -1,0 +1,333 @@
+//! What holds of replicas, looked at after every round of every broker: commits, high watermarks, leaders, ISRs.
+
+use chronik_broker::replica::{Leadership, MemberState, ReplicaState};
+use chronik_core::ids::{GroupId, LogIndex};
+
+use super::mirror::Digest;
+use crate::time::{MS, Micros, SECOND};
+use crate::world::{M, World, broker_id, index_of};
+
+/// A member is thrown out this much later than its lag budget at most: two checks, a tick, a drifting clock.
+const ISR_SLACK: Micros = 2_500 * MS;
+/// A lone survivor shows itself after this long.
+const CARETAKER_WITHIN: Micros = 6 * SECOND;
+
+impl World {
+    /// After a round.
+    pub fn check_replicas(&mut self, at: M) {
+        let Some(process) = &self.machines[at].process else { return };
+        let states: Vec<ReplicaState> = process.engine.replicas().collect();
+        for state in &states {
+            self.check_term(at, state);
+            self.check_commit(at, state);
+            let before = self.check_high_watermark(at, state);
+            if state.leads && state.group != GroupId::METADATA {
+                self.check_isr(at, state, before);
+                self.note_view(at, state.group);
+            }
+            if self.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn check_term(&mut self, at: M, state: &ReplicaState) {
+        let on_disk = self.checks.disks[at].get(&state.group).map_or(0, |mirror| mirror.last());
+        if state.synced > on_disk {
+            let text = format!("b{}, {state:?}: its disk has {on_disk} entries", at + 1);
+            return self.fail("a replica counts for what it has synced", text);
+        }
+        let now = self.now;
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        let elected = state.leads && (!watch.leads || watch.term != state.term);
+        if !state.leads || elected {
+            watch.ends.clear();
+            watch.isr.clear();
+        }
+        (watch.term, watch.leads) = (state.term, state.leads);
+        if elected {
+            watch.leading_since = now;
+            self.coverage.count("election");
+            let truth = self.checks.groups.entry(state.group).or_default();
+            let known = *truth.leaders.entry(state.term).or_insert(at);
+            self.note([40, state.group.0, state.term], || {
+                format!("b{} leads group {} in term {}", at + 1, state.group, state.term)
+            });
+            if known != at {
+                let text =
+                    format!("b{} and b{} lead {} in term {}", known + 1, at + 1, state.group, state.term);
+                self.fail("one leader per term", text);
+            }
+        }
+    }
+
+    fn voters(&self, group: GroupId) -> usize {
+        if group == GroupId::METADATA { self.machines.len() } else { self.plan.replication_factor }
+    }
+
+    fn check_commit(&mut self, at: M, state: &ReplicaState) {
+        let known = self.checks.groups.entry(state.group).or_default().committed.len() as u64;
+        for index in known + 1..=state.commit {
+            // Its own disk may still lack the entry, or hold one that is about to be replaced.
+            match self.majority_entry(state.group, index) {
+                Some(digest) => self.commit(state.group, index, digest),
+                None => {
+                    let text = format!("b{}, {state:?}: entry {index}", at + 1);
+                    return self.fail("what is committed is synced by a majority", text);
+                }
+            }
+        }
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        let Some(mirror) = self.checks.disks[at].get(&state.group) else { return };
+        let (from, to) = (watch.compared + 1, state.commit.min(state.synced).min(mirror.last()));
+        watch.compared = watch.compared.max(to);
+        for index in from..=to {
+            let digest = self.checks.disks[at][&state.group].at(index).expect("it is below the end");
+            let known = &self.checks.groups[&state.group].committed[index as usize - 1];
+            if digest != known {
+                let text = format!(
+                    "group {}, entry {index}: b{} has {digest:?}, committed was {known:?}",
+                    state.group,
+                    at + 1
+                );
+                return self.fail("committed prefixes are identical", text);
+            }
+        }
+    }
+
+    /// The entry that a majority's disks hold at an index.
+    fn majority_entry(&self, group: GroupId, index: LogIndex) -> Option<Digest> {
+        let held = self.checks.disks.iter().filter_map(|disk| disk.get(&group)?.at(index));
+        held.into_iter().find(|digest| self.holders(group, index, digest) > self.voters(group) / 2).copied()
+    }
+
+    /// An entry was seen committed for the first time.
+    fn commit(&mut self, group: GroupId, index: LogIndex, digest: Digest) {
+        let truth = self.checks.groups.entry(group).or_default();
+        truth.committed.push(digest);
+        if let Some(tag) = digest.tag.filter(|tag| self.checks.idempotent.contains(&tag.client)) {
+            let last = truth.last_op.insert(tag.client, tag.op);
+            let expected = last.map_or(0, |last| last + 1);
+            if tag.op != expected {
+                let text =
+                    format!("group {group}, entry {index}: {tag:?} where operation {expected} was next");
+                self.fail("an idempotent producer's batches come once and in order", text);
+            }
+        }
+    }
+
+    /// Disks that hold this entry.
+    fn holders(&self, group: GroupId, index: LogIndex, digest: &Digest) -> usize {
+        let holds = |disk: &&super::mirror::Disk| {
+            disk.get(&group).and_then(|mirror| mirror.at(index)).is_some_and(|held| held == digest)
+        };
+        self.checks.disks.iter().filter(holds).count()
+    }
+
+    /// Gives the high watermark as it was before.
+    fn check_high_watermark(&mut self, at: M, state: &ReplicaState) -> LogIndex {
+        if state.group == GroupId::METADATA {
+            return 0;
+        }
+        let Some(shown) = self.shown_high_watermark(at, state.group) else { return 0 };
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        let (before, shown_before) = (watch.high_watermark, watch.shown);
+        watch.high_watermark_before = before;
+        (watch.high_watermark, watch.shown) = (state.high_watermark, shown);
+        if state.high_watermark < before || shown < shown_before {
+            let text = format!("b{}, {state:?}: it was {before}, offset {shown_before}", at + 1);
+            self.fail("a high watermark never goes back", text);
+        }
+        if state.high_watermark > state.commit {
+            self.fail("a high watermark never passes the commit", format!("b{}, {state:?}", at + 1));
+        }
+        if state.leads && state.high_watermark > before {
+            let holders =
+                state.isr.iter().filter(|member| self.has(member, state, state.high_watermark)).count();
+            if holders < state.min_isr as usize {
+                let text = format!("b{}, {state:?}: {holders} members have it", at + 1);
+                self.fail("the high watermark is synced by enough members of the ISR", text);
+            }
+        }
+        before
+    }
+
+    fn shown_high_watermark(&self, at: M, group: GroupId) -> Option<i64> {
+        let process = self.machines[at].process.as_ref()?;
+        let cluster = process.shared.cluster.borrow();
+        let (topic, partition) = cluster.group(group)?;
+        Some(process.shared.partitions.get(topic.id, partition.number)?.high_watermark())
+    }
+
+    /// Whether a member has synced the leader's entry at an index. Above the leader's own end on disk only terms can be
+    /// compared: all that a leader appends has its term.
+    fn has(&self, member: &MemberState, leader: &ReplicaState, index: LogIndex) -> bool {
+        let held = self.checks.disks[index_of(member.broker)].get(&leader.group).and_then(|m| m.at(index));
+        let committed =
+            self.checks.groups.get(&leader.group).and_then(|t| t.committed.get(index as usize - 1));
+        match (held, committed) {
+            (Some(held), Some(committed)) => held == committed,
+            (Some(held), None) => held.term == leader.term,
+            (None, _) => index == 0,
+        }
+    }
+
+    fn check_isr(&mut self, at: M, state: &ReplicaState, high_watermark: LogIndex) {
+        let own = broker_id(at);
+        if !state.isr.iter().any(|member| member.broker == own) {
+            return self.fail("a leader is in its own ISR", format!("b{}, {state:?}", at + 1));
+        }
+        for member in state.isr.iter().filter(|member| member.broker != own) {
+            if let Some(synced) = member.synced
+                && synced >= state.epoch_start
+                && !self.has(member, state, synced)
+            {
+                let text = format!("b{}, {state:?}: b{} has not synced {synced}", at + 1, member.broker);
+                return self.fail("a follower counts for what it has synced", text);
+            }
+        }
+        let now = self.now;
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        if watch.ends.back().is_none_or(|(_, end)| *end != state.end) {
+            watch.ends.push_back((now, state.end));
+        }
+        let first = watch.isr.is_empty();
+        let joined: Vec<MemberState> =
+            state.isr.iter().filter(|m| !first && !watch.isr.contains(&m.broker)).copied().collect();
+        let left = watch.isr.iter().filter(|broker| state.isr.iter().all(|m| m.broker != **broker)).count();
+        watch.isr = state.isr.iter().map(|member| member.broker).collect();
+        self.coverage.add("ISR shrink", left as u64);
+        self.coverage.add("ISR expand", joined.len() as u64);
+        // The mark may have moved once more since it joined.
+        let needed = high_watermark.max(state.epoch_start);
+        if let Some(member) = joined.iter().find(|member| !self.has(member, state, needed)) {
+            let text = format!("b{}, {state:?}: b{} has not reached {needed}", at + 1, member.broker);
+            self.fail("who joins the ISR has reached high watermark and epoch", text);
+        }
+    }
+
+    fn note_view(&mut self, at: M, group: GroupId) {
+        let process = self.machines[at].process.as_ref().expect("its state was just read");
+        let Some(view) = process.shared.views.last(group).filter(|view| view.leader == broker_id(at)) else {
+            return;
+        };
+        let truth = self.checks.groups.entry(group).or_default();
+        truth.views.entry((view.at.term, view.at.version)).or_insert((view.leader, view.isr));
+    }
+
+    /// After a tick.
+    pub fn check_after_tick(&mut self, at: M) {
+        let Some(process) = &self.machines[at].process else { return };
+        if process.engine.stopped().is_some() {
+            return self.check_stopped(at);
+        }
+        let states: Vec<ReplicaState> = process.engine.replicas().collect();
+        for state in states.iter().filter(|state| state.leads && state.group != GroupId::METADATA) {
+            self.check_lag_budget(at, state);
+        }
+        let handles =
+            self.machines[at].process.as_ref().map(|p| p.shared.partitions.all()).unwrap_or_default();
+        let mut handles: Vec<_> = handles.into_iter().map(|h| (h.group, h.leadership())).collect();
+        handles.sort_unstable_by_key(|(group, _)| *group);
+        for (group, leadership) in handles {
+            self.check_leadership(at, group, &leadership);
+        }
+    }
+
+    fn check_lag_budget(&mut self, at: M, state: &ReplicaState) {
+        let budget = self.plan.lag_ms * MS * 10 / 9 + ISR_SLACK;
+        let Some(then) = self.now.checked_sub(budget) else { return };
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        let end = watch.end_at(then);
+        watch.prune(then);
+        let Some(end) = end else { return };
+        if let Some(member) = state.isr.iter().find(|m| m.broker != broker_id(at) && !self.has(m, state, end))
+        {
+            let text = format!("b{}, {state:?}: b{} lacks {end}, the end of long ago", at + 1, member.broker);
+            self.fail("a member of the ISR had within its lag budget what its leader had", text);
+        }
+    }
+
+    fn check_leadership(&mut self, at: M, group: GroupId, leadership: &Leadership) {
+        let caretaker = matches!(leadership, Leadership::Caretaker { .. });
+        let quarantined = matches!(leadership, Leadership::Quarantined { .. });
+        let expected = self.is_stranded(at, group) && !quarantined;
+        let now = self.now;
+        let Some(process) = &mut self.machines[at].process else { return };
+        let watch = process.watch.entry(group).or_default();
+        let began = (caretaker && !watch.caretaker, quarantined && !watch.quarantined);
+        (watch.caretaker, watch.quarantined) = (caretaker, quarantined);
+        watch.stranded_since = (expected && !caretaker).then(|| watch.stranded_since.unwrap_or(now));
+        let late = watch.stranded_since.is_some_and(|since| now - since > CARETAKER_WITHIN);
+        if began.0 {
+            self.coverage.count("caretaker");
+            let text = format!("b{} shows {leadership:?} of group {group}", at + 1);
+            self.note([41, at as u64, group.0], || text);
+        }
+        if began.1 {
+            self.coverage.count("quarantine");
+            let text = format!("b{}, group {group}: {leadership:?}", at + 1);
+            self.note([42, at as u64, group.0], || text.clone());
+            if !self.machines[at].damaged {
+                return self.fail("a replica leaves service only for damage", text);
+            }
+        }
+        if let Leadership::Caretaker { epoch } = leadership {
+            self.check_caretaker(at, group, *epoch);
+        }
+        if late {
+            let text = format!("b{} shows {leadership:?} of group {group}", at + 1);
+            self.fail("a lone survivor shows itself", text);
+        }
+    }
+
+    /// Nobody who is alive leads the epoch that a caretaker shows. One who only thinks so does not count: clients that
+    /// know its successor follow neither.
+    pub fn check_caretaker(&mut self, at: M, group: GroupId, epoch: u64) {
+        let newest = self.checks.groups.get(&group).and_then(|truth| truth.leaders.last_key_value());
+        if newest.is_some_and(|(term, _)| *term > epoch) {
+            return;
+        }
+        let leads = |process: &crate::process::Process| {
+            let mut states = process.engine.replicas();
+            states.any(|state| state.group == group && state.leads && state.term == epoch)
+        };
+        let others = self.machines.iter().enumerate().filter(|(other, _)| *other != at);
+        let other =
+            others.filter_map(|(other, m)| Some((other, m.process.as_ref()?))).find(|(_, p)| leads(p));
+        if let Some((other, _)) = other {
+            let text =
+                format!("b{} shows epoch {epoch} of group {group}, which b{} leads", at + 1, other + 1);
+            self.fail("a caretaker shows no epoch that somebody leads", text);
+        }
+    }
+
+    /// Whether every other replica's process is gone while this one was last in the ISR that it knew.
+    fn is_stranded(&self, at: M, group: GroupId) -> bool {
+        let Some(process) = &self.machines[at].process else { return false };
+        let cluster = process.shared.cluster.borrow();
+        let Some((_, partition)) = cluster.group(group) else { return false };
+        let gone = |machine: M| self.machines[machine].process.is_none() && self.machines[machine].powered;
+        let others = partition.replicas.iter().map(|replica| index_of(replica.broker)).filter(|m| *m != at);
+        let known = process.shared.views.last(group).is_some_and(|view| view.isr.contains(&broker_id(at)));
+        known && others.into_iter().all(gone)
+    }
+
+    fn check_stopped(&mut self, at: M) {
+        let machine = &mut self.machines[at];
+        let reason = machine.process.as_ref().and_then(|p| p.engine.stopped()).unwrap_or_default().to_owned();
+        if !machine.may_stop && !machine.damaged {
+            return self.fail("a broker stops only for its disk", format!("b{}: {reason}", at + 1));
+        }
+        if !std::mem::replace(&mut machine.restart_due, true) {
+            self.coverage.count("log stopped");
+            self.note([43, at as u64, 0], || format!("b{} stopped: {reason}", at + 1));
+            self.restart_later(at, 2 * SECOND);
+        }
+    }
+}

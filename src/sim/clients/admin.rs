@@ -1,0 +1,70 @@
+//! Who changes metadata: creates the run's topics, then alters their configs when a fault says so. One change at a time,
+//! tried until it is made.
+
+use std::collections::VecDeque;
+
+use chronik_core::metadata::{Applied, Command};
+
+use super::{Ask, Role, Told};
+use crate::time::MS;
+use crate::world::{Event, World};
+
+/// The administrator.
+#[derive(Default)]
+pub struct Admin {
+    wanted: VecDeque<Command>,
+    asked: bool,
+}
+
+impl Admin {
+    /// Wants a change after those before.
+    pub fn want(&mut self, command: Command) {
+        self.wanted.push_back(command);
+    }
+
+    /// Whether every change was made.
+    pub fn is_done(&self) -> bool {
+        self.wanted.is_empty()
+    }
+}
+
+impl World {
+    /// Wants a metadata change.
+    pub fn want(&mut self, command: Command) {
+        let admin = self.clients.iter_mut().find_map(|client| match &mut client.role {
+            Role::Admin(admin) => Some(admin),
+            _ => None,
+        });
+        admin.expect("there is one").want(command);
+    }
+
+    /// Time for the administrator to ask again.
+    pub fn admin_wakes(&mut self, client: usize) {
+        let to = self.chance.clients.index(self.machines.len());
+        let Role::Admin(admin) = &mut self.clients[client].role else { return };
+        if !admin.asked
+            && let Some(command) = admin.wanted.front().cloned()
+        {
+            admin.asked = true;
+            self.request(client, to, Ask::Change(command));
+        }
+        self.after(200 * MS, Event::Wake(client));
+    }
+
+    /// An answer, or that there is none: then it is asked again, which changes nothing if it was made.
+    pub fn admin_told(&mut self, client: usize, told: Told) {
+        let Role::Admin(admin) = &mut self.clients[client].role else { return };
+        admin.asked = false;
+        match told {
+            Told::Changed(Applied::Refused(refusal)) => {
+                let text = format!("{:?}: {refusal}", admin.wanted.front());
+                self.note([31, 0, 0], || format!("refused: {text}"));
+            }
+            Told::Changed(_) => {
+                let done = admin.wanted.pop_front();
+                self.note([32, 0, 0], || format!("changed: {done:?}"));
+            }
+            _ => {}
+        }
+    }
+}

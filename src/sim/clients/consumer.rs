@@ -1,0 +1,101 @@
+//! A Kafka consumer: reads every partition from its beginning, at whoever seems to lead it, up to the high watermark.
+
+use chronik_broker::log::BatchHeader;
+use chronik_core::ids::Offset;
+
+use super::{Ask, BACKOFF, Request, Role, Told};
+use crate::time::{MS, Micros};
+use crate::world::{Event, World};
+
+/// Bytes of one fetch, at most.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// One partition's position.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    position: Offset,
+    asked: bool,
+    pause_until: Micros,
+}
+
+/// A consumer.
+pub struct Consumer {
+    readings: Vec<Reading>,
+    pause: Micros,
+}
+
+impl Consumer {
+    pub fn new(places: usize, pause: Micros) -> Self {
+        Self { readings: vec![Reading::default(); places], pause }
+    }
+
+    /// Up to where it has read a partition.
+    pub fn position(&self, place: usize) -> Offset {
+        self.readings[place].position
+    }
+}
+
+impl World {
+    /// Time for a consumer to fetch.
+    pub fn consumer_wakes(&mut self, client: usize) {
+        self.refresh_routes(client);
+        (0..self.places.len()).for_each(|place| self.read_on(client, place));
+        let Role::Consumer(consumer) = &self.clients[client].role else { return };
+        let pause = consumer.pause;
+        let next = pause / 2 + self.chance.clients.below(pause.max(MS));
+        self.after(next, Event::Wake(client));
+    }
+
+    /// Fetches, or now and then asks where the end is, unless an answer is due or a pause is on.
+    fn read_on(&mut self, client: usize, place: usize) {
+        let (now, route) = (self.now, self.clients[client].routes[place]);
+        let chance = &mut self.chance.clients;
+        let (end, max_bytes) = (chance.one_in(16), chance.between(1 << 10, MAX_BYTES) as usize);
+        let Role::Consumer(consumer) = &mut self.clients[client].role else { return };
+        let reading = &mut consumer.readings[place];
+        let Some(to) = route.leader.filter(|_| !reading.asked && now >= reading.pause_until) else { return };
+        reading.asked = true;
+        let (offset, epoch) = (reading.position, route.epoch);
+        let fetch = Ask::Fetch { place, offset, epoch, max_bytes };
+        self.request(client, to, if end { Ask::Latest { place, epoch } } else { fetch });
+    }
+
+    /// An answer, or that there is none.
+    pub fn consumer_told(&mut self, client: usize, request: &Request, told: Told) {
+        let (Ask::Fetch { place, .. } | Ask::Latest { place, .. }) = request.ask else { return };
+        let now = self.now;
+        let Role::Consumer(consumer) = &mut self.clients[client].role else { return };
+        let reading = &mut consumer.readings[place];
+        reading.asked = false;
+        match told {
+            Told::Fetched(records) => {
+                let (from, mut rest) = (reading.position, &records[..]);
+                while let Ok(header) = BatchHeader::parse(rest) {
+                    let end = header.base_offset + Offset::from(header.records());
+                    if header.base_offset > reading.position || end <= reading.position {
+                        let (base, at) = (header.base_offset, reading.position);
+                        let text = format!("partition {place}: a batch {base}..{end} for position {at}");
+                        return self.fail("a consumer reads without gaps", text);
+                    }
+                    reading.position = end;
+                    rest = &rest[header.size..];
+                }
+                let to = reading.position;
+                if to > from {
+                    self.note([30, place as u64, to as u64], || {
+                        format!("c{client} read {place}: {from}..{to}")
+                    });
+                    self.read_on(client, place);
+                }
+            }
+            Told::Latest => {}
+            Told::Failed { code: 1, .. } => {
+                let at = reading.position;
+                let text = format!("partition {place}: position {at} is said to be out of range");
+                self.fail("a consumer's position is never lost", text);
+            }
+            Told::Failed { .. } | Told::Disconnected => reading.pause_until = now + BACKOFF,
+            other => panic!("a fetch was answered with {other:?}"),
+        }
+    }
+}

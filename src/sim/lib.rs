@@ -1,0 +1,22 @@
+//! The deterministic simulation: several brokers with the real engine, Raft groups, log and recovery, in one thread and in
+//! virtual time, on disks and a network that fail in every way a seed says, with clients that remember what they were told.
+//!
+//! Read `world.rs` for what happens when, `brokers.rs` for how a broker is driven, `checks` for what must hold.
+//! `docs/simulation.md` says how to use it. Touches no file, socket or clock of this machine.
+
+mod batch;
+mod brokers;
+pub mod checks;
+mod clients;
+pub mod coverage;
+mod disk;
+mod faults;
+mod peers;
+mod plan;
+mod process;
+mod proposals;
+mod random;
+pub mod runner;
+mod time;
+mod trace;
+mod world;

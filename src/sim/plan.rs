@@ -1,0 +1,161 @@
+//! What a seed is about: how many brokers, which topics and clients, how fast everything is, and what goes wrong when.
+
+use std::collections::BTreeMap;
+
+use chronik_broker::replica::Acks;
+use chronik_core::config::TopicDefaults;
+use chronik_core::ids::TopicId;
+use chronik_core::metadata::{Command, CreateTopic, TopicReplicas};
+use uuid::Uuid;
+
+use crate::clients::admin::Admin;
+use crate::clients::consumer::Consumer;
+use crate::clients::producer::{Producer, ProducerPlan};
+use crate::clients::{Client, Role};
+use crate::faults::{Fault, Kind};
+use crate::process::BrokerPlan;
+use crate::random::Random;
+use crate::time::{MS, Micros, SECOND};
+
+/// A run's plan.
+#[derive(Clone)]
+pub struct Plan {
+    pub machines: usize,
+    pub replication_factor: usize,
+    pub broker: BrokerPlan,
+    /// `replica.lag.time.max.ms` of every topic.
+    pub lag_ms: u64,
+    /// Partitions of each topic.
+    topics: Vec<i32>,
+    topic_ids: Vec<u128>,
+    /// Of each machine: drift in millionths, and by how much its wall clock is off.
+    pub clocks: Vec<(i64, i64)>,
+    pub latency: (Micros, Micros),
+    pub write_takes: (Micros, Micros),
+    producers: Vec<ProducerPlan>,
+    consumers: Vec<Micros>,
+    pub faults: Vec<(Micros, Fault)>,
+    pub heal_at: Micros,
+}
+
+impl Plan {
+    /// The plan that follows from a stream of chance.
+    pub fn of(random: &mut Random) -> Self {
+        let machines = if random.percent(85) { 3 } else { 5 };
+        let replication_factor = if machines == 5 && random.one_in(2) { 5 } else { 3 };
+        let lag_ms = random.pick(&[2_000, 4_000, 10_000]);
+        let heal_at = random.between(40, 46) * SECOND;
+        Self {
+            machines,
+            replication_factor,
+            broker: broker_plan(random, lag_ms),
+            lag_ms,
+            topics: random.pick(&[&[1][..], &[2], &[1, 1], &[1, 2]]).to_vec(),
+            topic_ids: (0..4).map(|_| u128::from(random.next()) << 64 | u128::from(random.next())).collect(),
+            clocks: (0..machines).map(|_| clock(random)).collect(),
+            latency: random.pick(&[(50, 300), (100, 1_000), (200, 5_000), (500, 20_000)]),
+            write_takes: random.pick(&[(100, 500), (200, 3_000), (1_000, 15_000)]),
+            producers: producers(random),
+            consumers: (0..2).map(|_| random.between(80, 400) * MS).collect(),
+            faults: faults(random, machines, heal_at),
+            heal_at,
+        }
+    }
+
+    /// Every partition of every topic.
+    pub fn places(&self) -> Vec<(String, i32)> {
+        let numbers = |(topic, partitions): (usize, &i32)| {
+            let name = self.topic_name(topic);
+            (0..*partitions).map(move |number| (name.clone(), number)).collect::<Vec<_>>()
+        };
+        self.topics.iter().enumerate().flat_map(numbers).collect()
+    }
+
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub fn topic_name(&self, topic: usize) -> String {
+        format!("topic-{topic}")
+    }
+
+    /// The commands that create the topics.
+    pub fn topics(&self) -> Vec<Command> {
+        let create = |(topic, partitions): (usize, &i32)| {
+            Command::CreateTopic(CreateTopic {
+                id: TopicId(Uuid::from_u128(self.topic_ids[topic])),
+                name: self.topic_name(topic),
+                replicas: TopicReplicas::Placed {
+                    partitions: *partitions,
+                    replication_factor: self.replication_factor as i32,
+                    alive: (0..self.machines).map(crate::world::broker_id).collect(),
+                },
+                configs: BTreeMap::new(),
+            })
+        };
+        self.topics.iter().enumerate().map(create).collect()
+    }
+
+    /// The clients: producers, consumers, and the administrator.
+    pub fn clients(&self, places: usize) -> Vec<Client> {
+        let producers = self.producers.iter().map(|plan| Role::Producer(Producer::new(*plan, places)));
+        let consumers = self.consumers.iter().map(|pause| Role::Consumer(Consumer::new(places, *pause)));
+        let roles = producers.chain(consumers).chain([Role::Admin(Admin::default())]);
+        roles.map(|role| Client::new(role, self.machines, places)).collect()
+    }
+}
+
+fn broker_plan(random: &mut Random, lag_ms: u64) -> BrokerPlan {
+    let heartbeat_ticks = random.pick(&[1, 2, 3]);
+    BrokerPlan {
+        tick_ms: 100,
+        heartbeat_ticks,
+        election_ticks: 10,
+        segment_bytes: random.pick(&[16 << 10, 64 << 10, 1 << 20, 128 << 20]),
+        topics: TopicDefaults { lag_time_max_ms: lag_ms, ..TopicDefaults::default() },
+    }
+}
+
+fn clock(random: &mut Random) -> (i64, i64) {
+    let drift = if random.one_in(3) { random.below(100_000) as i64 - 50_000 } else { 0 };
+    let wall = if random.one_in(3) { random.below(20_000) as i64 - 10_000 } else { 0 };
+    (drift, wall)
+}
+
+fn producers(random: &mut Random) -> Vec<ProducerPlan> {
+    let idempotent = random.between(1, 2) as i64;
+    let mut plans: Vec<ProducerPlan> = (0..idempotent)
+        .map(|id| ProducerPlan { id: Some(1_000 + id), acks: Acks::All, ..producer(random) })
+        .collect();
+    for acks in [Acks::All, random.pick(&[Acks::Leader, Acks::Leader, Acks::None])] {
+        plans.push(ProducerPlan { id: None, acks, ..producer(random) });
+    }
+    plans
+}
+
+fn producer(random: &mut Random) -> ProducerPlan {
+    ProducerPlan {
+        id: None,
+        acks: Acks::All,
+        max_in_flight: random.pick(&[1, 2, 5, 5]),
+        pause: random.between(200, 700) * MS,
+        padding: random.pick(&[0, 100, 1_000, 8_000]),
+    }
+}
+
+fn faults(random: &mut Random, machines: usize, heal_at: Micros) -> Vec<(Micros, Fault)> {
+    let victim = random.index(machines);
+    // Now and then the cluster has trouble from its first second on.
+    let from = if random.one_in(8) { SECOND / 2 } else { 4 * SECOND };
+    let until = heal_at - SECOND;
+    let count = random.between(6, 14);
+    let mut faults: Vec<(Micros, Fault)> = (0..count)
+        .map(|number| {
+            let at = random.between(from, until);
+            let kind = random.pick(&Kind::ALL);
+            (at, Fault::of(kind, number, machines, victim, random))
+        })
+        .collect();
+    faults.sort_by_key(|(at, fault)| (*at, fault.number));
+    faults
+}
