@@ -51,7 +51,7 @@ impl World {
         match Process::start(&start) {
             Ok((process, found)) => {
                 let machine = &mut self.machines[at];
-                (machine.process, machine.restart_due) = (Some(process), false);
+                (machine.process, machine.restart_due, machine.refused) = (Some(process), false, false);
                 machine.lives += 1;
                 let groups = found.len();
                 self.note([1, at as u64, groups as u64], || {
@@ -66,6 +66,8 @@ impl World {
                 if !machine.damaged && !machine.may_stop && !machine.kept_out && !machine.disk.is_full() {
                     return self.fail("a broker with a whole disk starts", format!("b{}: {error}", at + 1));
                 }
+                let machine = &mut self.machines[at];
+                machine.refused = machine.damaged;
                 self.coverage.count("start refused");
                 self.after(START_AGAIN, Event::Start(at));
             }

@@ -337,6 +337,9 @@ impl World {
 
     fn resume(&mut self, at: M) {
         if std::mem::replace(&mut self.machines[at].paused, false) {
+            // What it should have shown meanwhile, it could not.
+            let watches = self.machines[at].process.iter_mut().flat_map(|process| process.watch.values_mut());
+            watches.for_each(|watch| watch.stranded_since = None);
             self.unpark(at);
         }
     }

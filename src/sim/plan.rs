@@ -33,7 +33,8 @@ pub struct Plan {
     pub latency: (Micros, Micros),
     pub write_takes: (Micros, Micros),
     producers: Vec<ProducerPlan>,
-    consumers: Vec<Micros>,
+    /// How often each consumer fetches, and the broker near to it.
+    consumers: Vec<(Micros, Option<usize>)>,
     pub faults: Vec<(Micros, Fault)>,
     pub heal_at: Micros,
 }
@@ -56,7 +57,10 @@ impl Plan {
             latency: random.pick(&[(50, 300), (100, 1_000), (200, 5_000), (500, 20_000)]),
             write_takes: random.pick(&[(100, 500), (200, 3_000), (1_000, 15_000)]),
             producers: producers(random),
-            consumers: (0..2).map(|_| random.between(80, 400) * MS).collect(),
+            consumers: vec![
+                (random.between(80, 400) * MS, None),
+                (random.between(80, 400) * MS, Some(random.index(machines))),
+            ],
             faults: faults(random, machines, heal_at),
             heal_at,
         }
@@ -99,7 +103,8 @@ impl Plan {
     /// The clients: producers, consumers, and the administrator.
     pub fn clients(&self, places: usize) -> Vec<Client> {
         let producers = self.producers.iter().map(|plan| Role::Producer(Producer::new(*plan, places)));
-        let consumers = self.consumers.iter().map(|pause| Role::Consumer(Consumer::new(places, *pause)));
+        let consumers = self.consumers.iter();
+        let consumers = consumers.map(|(pause, near)| Role::Consumer(Consumer::new(places, *pause, *near)));
         let roles = producers.chain(consumers).chain([Role::Admin(Admin::default())]);
         roles.map(|role| Client::new(role, self.machines, places)).collect()
     }

@@ -127,6 +127,7 @@ impl Process {
         let disk: Arc<dyn log::Disk> = start.disk.clone();
         let (log, driver, recovered) = Log::open_driven(disk, dir, folder.identity.clone(), options)
             .map_err(|error| error.to_string())?;
+        refuse_damaged_metadata(&log, &recovered)?;
         let own = folder.identity.broker;
         let founders = match &folder.birth {
             log::Birth::InitialVoters(voters) => Some(voters.iter().map(|voter| voter.broker).collect()),
@@ -210,6 +211,15 @@ fn again(found: &RecoveredGroup) -> RecoveredGroup {
         log: found.log.clone(),
         damage: found.damage.clone(),
     }
+}
+
+/// As `chronik_broker::run` does.
+fn refuse_damaged_metadata(log: &Log, recovered: &[RecoveredGroup]) -> Result<(), String> {
+    let damage = match recovered.iter().find(|group| group.group == GroupId::METADATA) {
+        Some(metadata) => metadata.damage.as_ref(),
+        None => log.unattributed_damage(),
+    };
+    damage.map_or(Ok(()), |damage| Err(format!("the metadata is damaged: {damage}")))
 }
 
 fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {

@@ -114,6 +114,8 @@ pub struct Machine {
     pub damaged: bool,
     /// Its disk failed a sync: it may stop.
     pub may_stop: bool,
+    /// It did not start, for what its disk lost.
+    pub refused: bool,
     /// Its disk was emptied: the cluster must not take it.
     pub kept_out: bool,
     pub restart_due: bool,
@@ -285,6 +287,7 @@ impl World {
                 write_takes: self.plan.write_takes,
                 damaged: false,
                 may_stop: false,
+                refused: false,
                 kept_out: false,
                 restart_due: false,
                 doomed: None,

@@ -251,8 +251,7 @@ impl LogDriver {
     fn write(&mut self, items: Vec<Item>) {
         let started = Instant::now();
         let (outcomes, written) = self.writer.write(items);
-        let failed =
-            |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
+        let failed = |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
         match (&self.options.observer, written) {
             (Some(observer), Some(written)) => {
                 observer.synced(started.elapsed(), written.bytes, written.submissions);

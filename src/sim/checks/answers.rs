@@ -34,7 +34,7 @@ impl World {
         };
         if before.caretaker {
             self.fail("a caretaker takes no writes", format!("b{}, group {group}: {tag:?}", at + 1));
-        } else if acks == Acks::All && state.isr.len() < state.min_isr as usize {
+        } else if acks == Acks::All && state.isr.len() < self.required(at, group) {
             let text = format!("b{}, {state:?}: {tag:?}", at + 1);
             self.fail("no acks=all below min ISR", text);
         }
@@ -91,8 +91,11 @@ impl World {
             .watch
             .get(&group)
             .is_some_and(|watch| self.covers(watch.high_watermark_before, group, offset));
-        let enough = if complete { anywhere } else { holders };
-        if enough < self.required(at, group) {
+        let enough = match complete {
+            true => anywhere > self.plan.replication_factor / 2,
+            false => holders >= self.required(at, group),
+        };
+        if !enough {
             let text = format!("b{}, {state:?}: {tag:?} at {offset} is synced by {holders} members", at + 1);
             return self.fail("acks=all means synced by k members of the ISR", text);
         }
@@ -121,7 +124,7 @@ impl World {
     }
 
     /// k, from what this broker knows of the topic: not from what its replica makes of it.
-    fn required(&self, at: M, group: GroupId) -> usize {
+    pub fn required(&self, at: M, group: GroupId) -> usize {
         let process = self.machines[at].process.as_ref().expect("it just answered");
         let cluster = process.shared.cluster.borrow();
         let Some((topic, partition)) = cluster.group(group) else { return 0 };

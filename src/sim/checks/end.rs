@@ -84,7 +84,7 @@ impl World {
 
     fn is_in_service(&self, machine: M, topic: &chronik_core::metadata::Topic, number: i32) -> bool {
         let known = &self.machines[machine];
-        let Some(process) = &known.process else { return !known.kept_out };
+        let Some(process) = &known.process else { return !known.kept_out && !known.refused };
         if known.damaged && process.engine.stopped().is_some() {
             return false;
         }

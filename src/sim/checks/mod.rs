@@ -10,7 +10,7 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chronik_broker::replica::Acks;
-use chronik_core::ids::{BrokerId, GroupId, Offset, Term};
+use chronik_core::ids::{BrokerId, GroupId, LogIndex, Offset, Term};
 
 use self::mirror::{Digest, Disk, MirrorOp};
 use crate::batch::Tag;
@@ -32,6 +32,8 @@ pub struct Truth {
     pub acknowledged: BTreeMap<Offset, (u32, u32)>,
     /// Up to where somebody was shown records, or told that they are safe, by the epoch of who did.
     exposed: BTreeMap<Term, Offset>,
+    /// The highest high watermark that a leader had.
+    high_watermark: LogIndex,
     /// Who led each term.
     leaders: BTreeMap<Term, M>,
     /// The last committed operation of each idempotent producer.

@@ -1,7 +1,9 @@
 //! What holds of replicas, looked at after every round of every broker: commits, high watermarks, leaders, ISRs.
 
+use std::collections::BTreeMap;
+
 use chronik_broker::replica::{Leadership, MemberState, ReplicaState};
-use chronik_core::ids::{GroupId, LogIndex};
+use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex};
 
 use super::mirror::Digest;
 use crate::time::{MS, Micros, SECOND};
@@ -44,6 +46,7 @@ impl World {
         if !state.leads || elected {
             watch.ends.clear();
             watch.isr.clear();
+            watch.lives.clear();
         }
         (watch.term, watch.leads) = (state.term, state.leads);
         if elected {
@@ -144,10 +147,17 @@ impl World {
         if state.high_watermark > state.commit {
             self.fail("a high watermark never passes the commit", format!("b{}, {state:?}", at + 1));
         }
+        let truth = self.checks.groups.entry(state.group).or_default();
+        if state.leads {
+            truth.high_watermark = truth.high_watermark.max(state.high_watermark);
+        } else if state.high_watermark > truth.high_watermark {
+            let text = format!("b{}, {state:?}: leaders came to {}", at + 1, truth.high_watermark);
+            self.fail("a follower's high watermark is what a leader told", text);
+        }
         if state.leads && state.high_watermark > before {
             let holders =
                 state.isr.iter().filter(|member| self.has(member, state, state.high_watermark)).count();
-            if holders < state.min_isr as usize {
+            if holders < self.required(at, state.group) {
                 let text = format!("b{}, {state:?}: {holders} members have it", at + 1);
                 self.fail("the high watermark is synced by enough members of the ISR", text);
             }
@@ -189,6 +199,7 @@ impl World {
                 return self.fail("a follower counts for what it has synced", text);
             }
         }
+        self.check_incarnations(at, state);
         let now = self.now;
         let process = self.machines[at].process.as_mut().expect("its state was just read");
         let watch = process.watch.entry(state.group).or_default();
@@ -210,6 +221,21 @@ impl World {
         }
     }
 
+    /// A broker that started anew is no member until it has answered: it does not stay one from before.
+    fn check_incarnations(&mut self, at: M, state: &ReplicaState) {
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let liveness = &process.shared.liveness;
+        let lives = state.isr.iter().filter_map(|m| Some((m.broker, liveness.incarnation(m.broker)?)));
+        let lives: BTreeMap<BrokerId, Incarnation> = lives.collect();
+        let watch = process.watch.entry(state.group).or_default();
+        let known = std::mem::replace(&mut watch.lives, lives.clone());
+        let changed = known.iter().find(|(broker, life)| lives.get(broker).is_some_and(|now| now != *life));
+        if let Some((broker, life)) = changed {
+            let text = format!("b{}, {state:?}: b{broker} was in it as {life} and is as another", at + 1);
+            self.fail("a new incarnation leaves the ISR until its first answer", text);
+        }
+    }
+
     fn note_view(&mut self, at: M, group: GroupId) {
         let process = self.machines[at].process.as_ref().expect("its state was just read");
         let Some(view) = process.shared.views.last(group).filter(|view| view.leader == broker_id(at)) else {
@@ -222,6 +248,10 @@ impl World {
     /// After a tick.
     pub fn check_after_tick(&mut self, at: M) {
         let Some(process) = &self.machines[at].process else { return };
+        if self.machines[at].kept_out && process.shared.formed.borrow().is_some() {
+            let text = format!("b{} takes part as {}", at + 1, process.incarnation);
+            return self.fail("an emptied disk is kept out", text);
+        }
         if process.engine.stopped().is_some() {
             return self.check_stopped(at);
         }
@@ -290,7 +320,13 @@ impl World {
     /// know its successor follow neither.
     pub fn check_caretaker(&mut self, at: M, group: GroupId, epoch: u64) {
         let newest = self.checks.groups.get(&group).and_then(|truth| truth.leaders.last_key_value());
-        if newest.is_some_and(|(term, _)| *term > epoch) {
+        let newest = newest.map_or(0, |(term, _)| *term);
+        if newest < epoch {
+            let text =
+                format!("b{} shows epoch {epoch} of group {group}, the last one led was {newest}", at + 1);
+            return self.fail("a caretaker shows no epoch that nobody led", text);
+        }
+        if newest > epoch {
             return;
         }
         let leads = |process: &crate::process::Process| {

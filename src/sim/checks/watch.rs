@@ -1,8 +1,8 @@
 //! What was last seen of one replica in one life of its broker, so that its next state can be compared.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use chronik_core::ids::{BrokerId, LogIndex, Offset, Term};
+use chronik_core::ids::{BrokerId, Incarnation, LogIndex, Offset, Term};
 
 use crate::time::Micros;
 
@@ -19,6 +19,8 @@ pub struct Watch {
     /// Committed entries compared so far.
     pub compared: LogIndex,
     pub isr: Vec<BrokerId>,
+    /// The incarnation in which its leader hears each member.
+    pub lives: BTreeMap<BrokerId, Incarnation>,
     /// Since when it leads in this term.
     pub leading_since: Micros,
     /// Where its end was, and since when; only while it leads.

@@ -5,7 +5,7 @@ use chronik_core::ids::Offset;
 
 use super::{Ask, BACKOFF, Request, Role, Told};
 use crate::time::{MS, Micros};
-use crate::world::{Event, World};
+use crate::world::{Event, M, World};
 
 /// Bytes of one fetch, at most.
 const MAX_BYTES: u64 = 64 << 10;
@@ -16,17 +16,21 @@ struct Reading {
     position: Offset,
     asked: bool,
     pause_until: Micros,
+    /// The follower it was sent to.
+    read_from: Option<M>,
 }
 
 /// A consumer.
 pub struct Consumer {
     readings: Vec<Reading>,
     pause: Micros,
+    /// The broker in its rack, if it named one.
+    near: Option<M>,
 }
 
 impl Consumer {
-    pub fn new(places: usize, pause: Micros) -> Self {
-        Self { readings: vec![Reading::default(); places], pause }
+    pub fn new(places: usize, pause: Micros, near: Option<M>) -> Self {
+        Self { readings: vec![Reading::default(); places], pause, near }
     }
 
     /// Up to where it has read a partition.
@@ -53,11 +57,17 @@ impl World {
         let (end, max_bytes) = (chance.one_in(16), chance.between(1 << 10, MAX_BYTES) as usize);
         let Role::Consumer(consumer) = &mut self.clients[client].role else { return };
         let reading = &mut consumer.readings[place];
-        let Some(to) = route.leader.filter(|_| !reading.asked && now >= reading.pause_until) else { return };
+        let Some(leader) = route.leader.filter(|_| !reading.asked && now >= reading.pause_until) else {
+            return;
+        };
         reading.asked = true;
-        let (offset, epoch) = (reading.position, route.epoch);
-        let fetch = Ask::Fetch { place, offset, epoch, max_bytes };
-        self.request(client, to, if end { Ask::Latest { place, epoch } } else { fetch });
+        let (offset, epoch, near) = (reading.position, route.epoch, consumer.near);
+        if end {
+            self.request(client, leader, Ask::Latest { place, epoch });
+        } else {
+            let to = reading.read_from.unwrap_or(leader);
+            self.request(client, to, Ask::Fetch { place, offset, epoch, max_bytes, near });
+        }
     }
 
     /// An answer, or that there is none.
@@ -89,12 +99,18 @@ impl World {
                 }
             }
             Told::Latest => {}
-            Told::Failed { code: 1, .. } => {
+            Told::ReadFrom(follower) => {
+                reading.read_from = Some(follower);
+                self.read_on(client, place);
+            }
+            Told::Failed { code: 1, .. } if reading.read_from.is_none() => {
                 let at = reading.position;
                 let text = format!("partition {place}: position {at} is said to be out of range");
                 self.fail("a consumer's position is never lost", text);
             }
-            Told::Failed { .. } | Told::Disconnected => reading.pause_until = now + BACKOFF,
+            Told::Failed { .. } | Told::Disconnected => {
+                (reading.pause_until, reading.read_from) = (now + BACKOFF, None);
+            }
             other => panic!("a fetch was answered with {other:?}"),
         }
     }

@@ -30,7 +30,8 @@ pub enum Ask {
     /// Append a batch.
     Produce { place: Place, tag: Tag, batch: Bytes, acks: Acks, timeout_ms: u64 },
     /// Read from an offset, going by an epoch.
-    Fetch { place: Place, offset: Offset, epoch: Option<Term>, max_bytes: usize },
+    /// For a client that would rather read from `near`.
+    Fetch { place: Place, offset: Offset, epoch: Option<Term>, max_bytes: usize, near: Option<M> },
     /// The end of the log.
     Latest { place: Place, epoch: Option<Term> },
     /// Who leads what.
@@ -53,6 +54,8 @@ pub enum Told {
     Appended,
     /// Batches.
     Fetched(Bytes),
+    /// A follower that the client may read from.
+    ReadFrom(M),
     /// The end; what it is was checked where it was told.
     Latest,
     /// One route for each partition.
@@ -83,7 +86,7 @@ pub struct ClientConnection {
     pub life: u64,
     last_arrival: Micros,
     last_answer: Micros,
-    /// An answer was lost, so none that follows arrives: answers come in order or not at all.
+    /// A request or an answer was lost, so none that follows arrives: they come in order or not at all.
     stalled: bool,
 }
 
@@ -142,9 +145,11 @@ impl World {
         let connection = self.clients[client].connections[to].number;
         self.requests.insert(number, Request { client, to, connection, ask });
         self.operations += 1;
-        if self.network.client_cuts[to] == 0 && self.machines[to].powered {
-            let latency = self.client_latency();
-            let known = &mut self.clients[client].connections[to];
+        let latency = self.client_latency();
+        let lost = self.network.client_cuts[to] > 0 || !self.machines[to].powered;
+        let known = &mut self.clients[client].connections[to];
+        known.stalled |= lost;
+        if !known.stalled {
             known.last_arrival = known.last_arrival.max(self.now + latency);
             let arrival = known.last_arrival;
             self.at(arrival, Event::Arrive(number, to));

@@ -82,8 +82,8 @@ impl World {
             Ask::Produce { place, tag, batch, acks, timeout_ms } => {
                 self.produce(at, number, (client, connection), place, tag, batch, acks, timeout_ms);
             }
-            Ask::Fetch { place, offset, epoch, max_bytes } => {
-                let told = self.fetch(at, place, offset, epoch, max_bytes);
+            Ask::Fetch { place, offset, epoch, max_bytes, near } => {
+                let told = self.fetch(at, place, offset, epoch, max_bytes, near);
                 self.answer(number, told.unwrap_or_else(failed));
             }
             Ask::Latest { place, epoch } => {
@@ -298,23 +298,39 @@ impl World {
         offset: Offset,
         epoch: Option<Term>,
         max_bytes: usize,
+        near: Option<M>,
     ) -> Result<Told, Refused> {
         let (handle, _) = self.replica(at, place)?;
         let leadership = handle.leadership();
         check_epoch(&leadership, epoch)?;
-        let beyond = match leadership {
-            Leadership::Leader { .. } => OFFSET_OUT_OF_RANGE,
-            Leadership::Caretaker { .. } => OFFSET_NOT_AVAILABLE,
+        let (start, high_watermark) = (handle.log_start_offset(), handle.high_watermark());
+        let end = handle.log().end_offset().max(high_watermark);
+        match leadership {
+            Leadership::Leader { .. } if !(start..=end).contains(&offset) => {
+                return Err(OFFSET_OUT_OF_RANGE.into());
+            }
+            Leadership::Leader { .. } => {
+                let followers = handle.readable_followers().into_iter().map(index_of);
+                let nearer = near.filter(|near| *near != at);
+                if let Some(follower) = nearer.filter(|near| followers.into_iter().any(|f| f == *near)) {
+                    return Ok(Told::ReadFrom(follower));
+                }
+            }
+            Leadership::Caretaker { .. } if !(start..high_watermark).contains(&offset) => {
+                return Err(OFFSET_NOT_AVAILABLE.into());
+            }
+            Leadership::Caretaker { .. } => {}
+            Leadership::Follower { leader: Some(_), .. } if near.is_some() && handle.is_in_sync() => {
+                if offset < start {
+                    return Err(OFFSET_OUT_OF_RANGE.into());
+                }
+                if offset > end {
+                    return Err(OFFSET_NOT_AVAILABLE.into());
+                }
+                self.coverage.count("read from a follower");
+            }
             Leadership::Follower { leader, epoch } => return Err(elsewhere(leader, epoch)),
             Leadership::Quarantined { .. } => return Err(KAFKA_STORAGE_ERROR.into()),
-        };
-        let high_watermark = handle.high_watermark();
-        let end = handle.log().end_offset().max(high_watermark);
-        if beyond == OFFSET_NOT_AVAILABLE && offset >= high_watermark {
-            return Err(beyond.into());
-        }
-        if offset < handle.log_start_offset() || offset > end {
-            return Err(beyond.into());
         }
         if offset >= high_watermark {
             return Ok(Told::Fetched(Bytes::new()));

@@ -11,7 +11,7 @@ use crate::replica::partition::Surroundings;
 const FIRST_CAMPAIGN_MS: u64 = 50;
 /// Each replica behind it in the order of preference waits this much longer.
 const CAMPAIGN_STEP_MS: u64 = 250;
-/// A replica that was not elected tries again after this long.
+/// A replica that was not elected tries again after this long, and the steps of its place in the order of preference.
 const CAMPAIGN_AGAIN_MS: u64 = 1_000;
 
 impl<T: Transport> Engine<T> {
@@ -38,7 +38,11 @@ impl<T: Transport> Engine<T> {
         let rank = live.iter().position(|broker| *broker == self.config.broker).unwrap_or(live.len()) as u64;
         let at = *hosted.next_campaign_ms.get_or_insert(now_ms + FIRST_CAMPAIGN_MS + rank * CAMPAIGN_STEP_MS);
         if now_ms >= at {
-            hosted.next_campaign_ms = Some(now_ms + CAMPAIGN_AGAIN_MS);
+            // Two that split the votes must not stand at the same moment for ever.
+            let place =
+                voters.iter().position(|broker| *broker == self.config.broker).unwrap_or(voters.len());
+            let again = CAMPAIGN_AGAIN_MS + place as u64 * CAMPAIGN_STEP_MS;
+            hosted.next_campaign_ms = Some(now_ms + again);
             self.guard(id, |hosted, _| hosted.group.campaign());
         }
     }

@@ -32,6 +32,7 @@ use super::outbox::{Outbox, Transport};
 use super::partition::Surroundings;
 use super::views::Views;
 use crate::log::{Log, RecoveredGroup, WriteOp};
+use crate::quorum::GroupFault;
 
 /// What the engine is told once.
 #[derive(Clone, Debug)]
@@ -201,6 +202,10 @@ impl<T: Transport> Engine<T> {
         let groups: Vec<GroupId> = self.hosted.keys().copied().collect();
         for group in groups {
             self.guard(group, |hosted, around| {
+                if check && hosted.group.damage().is_some() {
+                    // A client's read found it. A leader that cannot read its log must let another lead.
+                    return Err(GroupFault::DamagedLog);
+                }
                 hosted.group.tick();
                 if let Serves::Partition(partition) = &mut hosted.serves {
                     partition.follow_role(&hosted.group, around);
