@@ -15,7 +15,7 @@ use super::Handlers;
 use super::backend::Backend;
 use super::create_topics::broker_ids;
 use super::errors::Failure;
-use super::proposals::{AT_ONCE, Once, alive, deadline, propose, repeated};
+use super::proposals::{AT_ONCE, Once, alive, await_leaders, deadline, propose, repeated};
 use crate::server::RequestContext;
 
 pub(crate) async fn handle(
@@ -62,9 +62,10 @@ impl Growth<'_> {
             count: wanted.count,
             replicas: replicas(wanted, alive(self.backend, &cluster))?,
         };
-        cluster.validate_create_partitions(&command)?;
+        let (topic, _) = cluster.validate_create_partitions(&command)?;
         if !self.validate_only {
             propose(self.backend, Command::CreatePartitions(command), self.deadline).await?;
+            await_leaders(self.backend, topic.id, topic.partitions.len(), self.deadline).await;
         }
         Ok(())
     }

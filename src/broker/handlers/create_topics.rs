@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Handlers;
 use super::backend::Backend;
 use super::errors::{Failure, INVALID_CONFIG, INVALID_REPLICA_ASSIGNMENT, INVALID_REQUEST};
-use super::proposals::{AT_ONCE, Once, alive, deadline, propose, repeated};
+use super::proposals::{AT_ONCE, Once, alive, await_leaders, deadline, propose, repeated};
 use crate::server::RequestContext;
 
 /// First version whose answers say how the topic turned out.
@@ -99,6 +99,7 @@ impl Creation<'_> {
             propose(self.backend, Command::CreateTopic(command), self.deadline).await?
         {
             created.id = topic.0;
+            await_leaders(self.backend, topic, 0, self.deadline).await;
         }
         Ok(created)
     }

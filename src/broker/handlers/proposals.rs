@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chronik_core::ids::BrokerId;
+use chronik_core::ids::{BrokerId, TopicId};
 use chronik_core::metadata::{Applied, ClusterState, Command};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::backend::{Backend, ProposeError};
 use super::errors::{Failure, INVALID_REQUEST};
@@ -14,6 +14,10 @@ use super::errors::{Failure, INVALID_REQUEST};
 pub(super) const AT_ONCE: usize = 64;
 /// No client waits longer, whatever it says.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// How long the leaders of new partitions are waited for, and between two looks.
+const LEADERS: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// When a request that gives itself so many milliseconds has had its time.
 pub(super) fn deadline(timeout_ms: i32) -> Instant {
@@ -24,6 +28,22 @@ pub(super) fn deadline(timeout_ms: i32) -> Instant {
 /// Brokers that are up, where placement begins.
 pub(super) fn alive(backend: &dyn Backend, cluster: &ClusterState) -> BTreeSet<BrokerId> {
     cluster.brokers().map(|broker| broker.id).filter(|id| backend.is_alive(*id)).collect()
+}
+
+/// Waits until the topic's partitions from `first` on have leaders, but not long: who creates something and uses it at
+/// once should not meet an error that passes.
+pub(super) async fn await_leaders(backend: &dyn Backend, topic: TopicId, first: usize, deadline: Instant) {
+    let latest = deadline.min(Instant::now() + LEADERS);
+    loop {
+        let cluster = backend.cluster();
+        let Some(topic) = cluster.topic(topic) else { return };
+        let mut new = topic.partitions.iter().skip(first);
+        if new.all(|partition| backend.report(topic, partition).leader.is_some()) || Instant::now() >= latest
+        {
+            return;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Has a command applied, refusals as failures.

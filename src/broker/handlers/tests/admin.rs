@@ -1,6 +1,7 @@
 //! Requests that change the cluster, and InitProducerId: bad input gets a code and words, nothing is half done.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
@@ -146,6 +147,29 @@ async fn without_a_metadata_leader_it_times_out() {
         assert_eq!(results[0].error_code, 7);
         assert!(results[0].error_message.is_some());
     }
+}
+
+/// Who creates a topic and uses it at once does not meet an error that passes; without a leader the answer comes too.
+#[tokio::test]
+async fn a_creation_waits_for_leaders_but_not_for_ever() {
+    let backend = MemoryBackend::of_three();
+    backend.hold_elections();
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    let elected = std::sync::Arc::clone(&backend);
+    let election = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        elected.elect_leaders();
+    });
+    let began = Instant::now();
+    assert_eq!(create(&mut client, vec![topic("logs", 2, 3)]).await[0].error_code, 0);
+    assert!((200..900).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    election.await.unwrap();
+    backend.hold_elections();
+    assert_eq!(create(&mut client, vec![topic("more", 2, 3)]).await[0].error_code, 0);
+    let at_once = CreateTopicsRequest::default().with_topics(vec![topic("last", 1, 1)]).with_timeout_ms(0);
+    let answer: CreateTopicsResponse = client.ask(ApiKey::CreateTopics, 7, &at_once).await;
+    assert_eq!(answer.topics[0].error_code, 0);
 }
 
 async fn delete(client: &mut Client, wanted: Vec<DeleteTopicState>) -> Vec<(i16, Option<String>, Uuid)> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chronik_core::config::{BrokerValues, TopicConfig, TopicDefaults};
@@ -31,6 +32,7 @@ pub(crate) struct MemoryBackend {
     reports: Mutex<BTreeMap<(TopicId, i32), PartitionReport>>,
     proposals: Mutex<Option<ProposeError>>,
     metadata_leader: Mutex<Option<BrokerId>>,
+    elections_held: AtomicBool,
 }
 
 impl MemoryBackend {
@@ -49,6 +51,7 @@ impl MemoryBackend {
             reports: Mutex::default(),
             proposals: Mutex::default(),
             metadata_leader: Mutex::new(Some(BrokerId(2))),
+            elections_held: AtomicBool::new(false),
         })
     }
 
@@ -101,6 +104,15 @@ impl MemoryBackend {
             report.epoch = 0;
         }
         self.reports.lock().insert((topic, 0), report);
+    }
+
+    /// From now on new partitions have no leader until [`MemoryBackend::elect_leaders`].
+    pub(crate) fn hold_elections(&self) {
+        self.elections_held.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn elect_leaders(&self) {
+        self.elections_held.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn fail_proposals(&self, error: ProposeError) {
@@ -184,7 +196,7 @@ impl Backend for MemoryBackend {
         PartitionReport {
             partition: partition.number,
             state: PartitionState::Leader,
-            leader: Some(replicas[0]),
+            leader: (!self.elections_held.load(Ordering::Relaxed)).then_some(replicas[0]),
             epoch: 5,
             isr: Some(replicas.clone()),
             replicas,
