@@ -28,8 +28,8 @@ const REST: Duration = Duration::from_millis(100);
 pub trait LogObserver: Send + Sync {
     /// A write group was written and synced.
     fn synced(&self, took: Duration, bytes: usize, submissions: usize);
-    /// A write group could not be written or synced.
-    fn failed(&self);
+    /// A write group could not be written or synced; `full` if only for want of room.
+    fn failed(&self, full: bool);
 }
 
 /// What may be chosen.
@@ -201,13 +201,16 @@ fn drive(mut writer: Writer, queue: &Queue, options: &Options) {
             Next::Write(items) => {
                 let started = Instant::now();
                 let (outcomes, written) = writer.write(items);
+                let full = |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace));
                 let failed =
-                    |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
+                    |result: &Outcome| full(result) || matches!(result.1, Err(WriteError::Stopped(_)));
                 match (&options.observer, written) {
                     (Some(observer), Some(written)) => {
                         observer.synced(started.elapsed(), written.bytes, written.submissions);
                     }
-                    (Some(observer), None) if outcomes.iter().any(failed) => observer.failed(),
+                    (Some(observer), None) if outcomes.iter().any(failed) => {
+                        observer.failed(outcomes.iter().any(full))
+                    }
                     _ => {}
                 }
                 outcomes.into_iter().for_each(|(done, result)| done(result));
