@@ -23,7 +23,7 @@ pub struct Cluster {
     net: [u8; 3],
     brokers: Vec<Broker>,
     // After the brokers, which use it.
-    volume: Option<Volume>,
+    volume: Option<(i32, Volume)>,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -55,17 +55,21 @@ impl Cluster {
 
     /// Gives a broker that is not formatted yet a small disk of its own.
     pub fn put_on_small_disk(&mut self, id: i32, mib: u32) {
-        self.volume = Some(Volume::mount(&self.broker(id).data, mib));
+        self.volume = Some((id, Volume::mount(&self.broker(id).data, mib)));
     }
 
     /// The small disk.
     pub fn small_disk(&self) -> &Volume {
-        self.volume.as_ref().expect("a broker on a small disk")
+        self.volume.as_ref().map(|(_, volume)| volume).expect("a broker on a small disk")
     }
 
     /// Formats and starts what was planned, and returns once it serves.
     pub fn begin(&mut self) {
         self.brokers.iter().for_each(Broker::format);
+        if let Some((id, _)) = self.volume {
+            // That its disk is full it must learn from the disk.
+            self.broker(id).set_faults(r#"{"write_through": true}"#);
+        }
         BROKERS.iter().for_each(|id| self.broker_mut(*id).start());
         self.await_ready();
     }
@@ -203,6 +207,9 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            let panicked = |broker: &&Broker| broker.log_text().contains("panicked at");
+            let broken = self.brokers.iter().find(panicked).map(|broker| broker.log_tail(15));
+            assert_eq!(broken, None, "a broker panicked");
             return;
         }
         for broker in &self.brokers {

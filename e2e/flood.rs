@@ -13,7 +13,8 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 #[derive(Clone, Default)]
 struct Tally {
     acked: Arc<AtomicU64>,
-    failed: Arc<Mutex<Vec<String>>>,
+    /// How many, and why the first one.
+    failed: Arc<Mutex<Option<(u64, String)>>>,
 }
 
 impl ClientContext for Tally {}
@@ -24,7 +25,10 @@ impl ProducerContext for Tally {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
             Ok(_) => drop(self.acked.fetch_add(1, Ordering::Relaxed)),
-            Err((error, _)) => self.failed.lock().expect("the failures").push(error.to_string()),
+            Err((error, _)) => {
+                let mut failed = self.failed.lock().expect("the failures");
+                failed.get_or_insert_with(|| (0, error.to_string())).0 += 1;
+            }
         }
     }
 }
@@ -67,11 +71,12 @@ impl Flood {
         self.tally.acked.load(Ordering::Relaxed)
     }
 
-    /// Stops, waits for the last answer, and gives the counts of records sent and acknowledged, and the failures.
-    pub fn finish(mut self) -> (u64, u64, Vec<String>) {
+    /// Stops, waits for the last answer, and gives the counts of records sent and acknowledged, and of failures with the first one's
+    /// reason.
+    pub fn finish(mut self) -> (u64, u64, Option<(u64, String)>) {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.take().expect("running").join().expect("the sender");
-        (sent, self.acked(), std::mem::take(&mut *self.tally.failed.lock().expect("the failures")))
+        (sent, self.acked(), self.tally.failed.lock().expect("the failures").clone())
     }
 }
 

@@ -8,6 +8,7 @@ mod clients;
 mod disks;
 mod durability;
 mod faults;
+mod full_disk;
 mod lag;
 mod links;
 mod scenarios;

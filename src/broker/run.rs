@@ -83,8 +83,8 @@ impl log::LogObserver for SyncObserver {
         self.0.broker.synced(took, bytes);
     }
 
-    fn failed(&self) {
-        self.0.broker.write_failed();
+    fn failed(&self, full: bool) {
+        self.0.broker.write_failed(full);
     }
 }
 

@@ -4,7 +4,8 @@
 //! `faults.json` in the data folder says is looked up at each sync and write:
 //! `{"skip_sync": true}` keeps them in memory for ever though it answers that they are synced,
 //! `{"fail_sync": true}` fails the sync, `{"no_space": true}` fails writes as a full disk does,
-//! `{"sync_ms": 50}` makes each sync slower.
+//! `{"sync_ms": 50}` makes each sync slower,
+//! `{"write_through": true}`, from the start on, forgets nothing: what a write does to the disk it does at once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +26,7 @@ struct Faults {
     fail_sync: bool,
     no_space: bool,
     sync_ms: u64,
+    write_through: bool,
 }
 
 /// See the module.
@@ -112,8 +114,12 @@ impl DiskFile for FaultyFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.faults().no_space {
+        let faults = self.faults();
+        if faults.no_space {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if faults.write_through {
+            return self.file.write_all_at(bytes, offset);
         }
         self.unsynced.lock().insert(offset, bytes.to_vec());
         Ok(())

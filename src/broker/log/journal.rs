@@ -28,8 +28,8 @@ pub const REST: Duration = Duration::from_millis(100);
 pub trait LogObserver: Send + Sync {
     /// A write group was written and synced.
     fn synced(&self, took: Duration, bytes: usize, submissions: usize);
-    /// A write group could not be written or synced.
-    fn failed(&self);
+    /// A write group could not be written or synced; `full` if only for want of room.
+    fn failed(&self, full: bool);
 }
 
 /// What may be chosen.
@@ -251,12 +251,15 @@ impl LogDriver {
     fn write(&mut self, items: Vec<Item>) {
         let started = Instant::now();
         let (outcomes, written) = self.writer.write(items);
-        let failed = |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace | WriteError::Stopped(_)));
+        let full = |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace));
+        let failed = |result: &Outcome| full(result) || matches!(result.1, Err(WriteError::Stopped(_)));
         match (&self.options.observer, written) {
             (Some(observer), Some(written)) => {
                 observer.synced(started.elapsed(), written.bytes, written.submissions);
             }
-            (Some(observer), None) if outcomes.iter().any(failed) => observer.failed(),
+            (Some(observer), None) if outcomes.iter().any(failed) => {
+                observer.failed(outcomes.iter().any(full));
+            }
             _ => {}
         }
         outcomes.into_iter().for_each(|(done, result)| done(result));

@@ -166,8 +166,8 @@ pub enum WriteOp {
 }
 
 impl WriteOp {
-    /// Bytes it holds, roughly: what the queue is bounded by.
-    pub(super) fn size(&self) -> usize {
+    /// Bytes it holds, roughly: what queues are bounded by.
+    pub fn size(&self) -> usize {
         match self {
             Self::Append { entries, .. } => entries.iter().map(|e| e.payload.len() + 112).sum(),
             Self::Membership { bytes, .. } => bytes.len() + 112,

@@ -226,7 +226,7 @@ impl Writer {
         let Err(error) = result else { return Ok(()) };
         let file = &self.position.active.file;
         if is_full(&error) && file.set_len(self.position.end).and_then(|()| file.sync()).is_ok() {
-            tracing::warn!(file = %self.position.active.path.display(), %error, "{action}: the disk is full");
+            tracing::debug!(file = %self.position.active.path.display(), %error, "{action}: the disk is full");
             return Err(WriteError::NoSpace);
         }
         Err(self.stop(action, &error))
@@ -252,7 +252,7 @@ impl Writer {
         let segment = match segment::create(&*self.disk, &self.data_dir, number, &bytes) {
             Ok(segment) => Arc::new(segment),
             Err(error) if is_full(&error) => {
-                tracing::warn!(number, %error, "begin a segment: the disk is full");
+                tracing::debug!(number, %error, "begin a segment: the disk is full");
                 return Err(WriteError::NoSpace);
             }
             Err(error) => return Err(self.stop("begin the segment after", &error)),

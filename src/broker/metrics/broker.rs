@@ -39,6 +39,7 @@ pub struct BrokerMetrics {
     sync_seconds: Histogram,
     write_group_bytes: Histogram,
     write_failures: IntCounter,
+    disk_full: IntGauge,
     queue_bytes: IntGaugeVec,
     queue_refusals: IntCounterVec,
     connections: IntGaugeVec,
@@ -92,6 +93,11 @@ impl BrokerMetrics {
                 "chronik_log_write_failures_total",
                 "Write groups of the log that could not be written or synced.",
             )?,
+            disk_full: gauge(
+                r,
+                "chronik_log_disk_full",
+                "1 while the log has no room: this broker writes nothing and gives its leaderships away.",
+            )?,
             queue_bytes: gauges(r, "chronik_queue_bytes", &["queue"], "Bytes that wait in a queue.")?,
             queue_refusals: counters(
                 r,
@@ -140,13 +146,15 @@ impl BrokerMetrics {
 
     /// A write group of that many bytes was written and synced.
     pub fn synced(&self, took: Duration, bytes: usize) {
+        self.disk_full.set(0);
         self.sync_seconds.observe(took.as_secs_f64());
         self.write_group_bytes.observe(bytes as f64);
     }
 
-    /// A write group could not be written or synced.
-    pub fn write_failed(&self) {
+    /// A write group could not be written or synced; `full` if only for want of room.
+    pub fn write_failed(&self, full: bool) {
         self.write_failures.inc();
+        self.disk_full.set(full.into());
     }
 
     /// Bytes that wait in a queue now, and what it has refused since the start.

@@ -140,7 +140,7 @@ fn requests_and_their_errors_are_counted_by_api() {
 fn the_inside_is_seen() {
     let metrics = Metrics::new(true).unwrap();
     metrics.broker.synced(Duration::from_micros(150), 5000);
-    metrics.broker.write_failed();
+    metrics.broker.write_failed(true);
     metrics.broker.set_queue(Queue::ClientAppends, 4, 0);
     metrics.broker.set_queue(Queue::PeerBulk, 0, 2);
     metrics.broker.set_queue(Queue::PeerBulk, 7, 3);
@@ -160,6 +160,7 @@ fn the_inside_is_seen() {
         r#"chronik_log_sync_duration_seconds_bucket{le="0.0001"} 0"#,
         r#"chronik_log_sync_duration_seconds_bucket{le="0.0002"} 1"#,
         "chronik_log_write_failures_total 1",
+        "chronik_log_disk_full 1",
         r#"chronik_queue_bytes{queue="client_appends"} 4"#,
         r#"chronik_queue_bytes{queue="peer_bulk"} 7"#,
         r#"chronik_queue_refusals_total{queue="peer_bulk"} 3"#,
@@ -182,6 +183,8 @@ fn the_inside_is_seen() {
     ] {
         has(&metrics, line);
     }
+    metrics.broker.synced(Duration::from_micros(150), 5000);
+    has(&metrics, "chronik_log_disk_full 0");
     drop(open);
     has(&metrics, r#"chronik_connections{listener="PLAINTEXT"} 0"#);
 }

@@ -82,6 +82,11 @@ impl RaftMessage {
         matches!(self.0.get_msg_type(), MessageType::MsgAppend | MessageType::MsgSnapshot)
     }
 
+    /// Whether it brings entries to be written.
+    pub fn carries_entries(&self) -> bool {
+        !self.0.get_entries().is_empty()
+    }
+
     pub(super) fn lane(&self) -> Lane {
         match self.0.get_msg_type() {
             MessageType::MsgAppend | MessageType::MsgAppendResponse | MessageType::MsgSnapshot => Lane::Bulk,

@@ -66,7 +66,8 @@ impl LogObserver for Counts {
     fn synced(&self, _took: Duration, _bytes: usize, _submissions: usize) {
         self.synced.fetch_add(1, Ordering::Relaxed);
     }
-    fn failed(&self) {
+    fn failed(&self, full: bool) {
+        assert!(!full, "only the sync broke");
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 }

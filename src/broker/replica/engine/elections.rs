@@ -1,4 +1,5 @@
-//! Leaders without delay: replicas stand in order of preference, and a broker that is to stop hands over what it leads.
+//! Leaders without delay: replicas stand in order of preference, and a broker that is to stop, or that can write no more,
+//! hands over what it leads.
 
 use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
 
@@ -19,7 +20,7 @@ impl<T: Transport> Engine<T> {
     /// timeout alone would leave the partition without a leader for seconds.
     pub(super) fn stand_for_election(&mut self, id: GroupId) {
         let now_ms = self.now.ms;
-        if self.draining.is_some() {
+        if !self.may_lead() {
             return;
         }
         let Some(hosted) = self.hosted.get_mut(&id) else { return };
@@ -47,8 +48,12 @@ impl<T: Transport> Engine<T> {
         }
     }
 
+    fn may_lead(&self) -> bool {
+        self.draining.is_none() && !self.disk_full
+    }
+
     pub(super) fn hand_over_leaderships(&mut self) {
-        if self.draining.is_none() {
+        if self.may_lead() {
             return;
         }
         let mut left = 0;

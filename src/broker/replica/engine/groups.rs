@@ -118,7 +118,7 @@ impl<T: Transport> Engine<T> {
 
     /// A new, empty group; its creation is written before anything else of it.
     fn create(&mut self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
-        self.gathering.ops.push(WriteOp::CreateGroup { group, header: header.clone() });
+        self.gathering.push(WriteOp::CreateGroup { group, header: header.clone() });
         self.empty(group, header)
     }
 
@@ -255,7 +255,7 @@ impl<T: Transport> Engine<T> {
         for id in gone {
             self.recovered.remove(&id);
             self.touched.remove(&id);
-            self.gathering.ops.push(WriteOp::RemoveGroup { group: id });
+            self.gathering.push(WriteOp::RemoveGroup { group: id });
             if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {
                 let around = surroundings(&self.config, &self.shared, self.now);
                 partition.quarantine("the topic was deleted".to_owned(), around);

@@ -21,7 +21,7 @@ use chronik_core::replication::isr::IsrConfig;
 use tokio::sync::{oneshot, watch};
 
 pub use self::observe::{MemberState, ReplicaState};
-use self::writes::Gathering;
+use self::writes::{Gathering, UnderWay};
 use super::clock::Now;
 use super::event::Event;
 use super::handle::Partitions;
@@ -95,8 +95,11 @@ pub struct Engine<T> {
     touched: BTreeSet<GroupId>,
     gathering: Gathering,
     /// The write under way, kept until it is known to be on disk.
-    under_way: Option<(u64, Vec<WriteOp>)>,
+    under_way: Option<UnderWay>,
+    /// When a write that found the disk full is tried again.
     retry_at_ms: Option<u64>,
+    /// The last write found the disk full.
+    disk_full: bool,
     stopped: Option<String>,
     last_check_ms: u64,
     pulse_due: bool,
@@ -125,6 +128,7 @@ impl<T: Transport> Engine<T> {
             gathering: Gathering::default(),
             under_way: None,
             retry_at_ms: None,
+            disk_full: false,
             stopped: None,
             last_check_ms: now.ms,
             pulse_due: true,

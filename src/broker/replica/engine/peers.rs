@@ -89,6 +89,10 @@ impl<T: Transport> Engine<T> {
     }
 
     pub(super) fn step(&mut self, from: BrokerId, id: GroupId, message: RaftMessage) {
+        if message.carries_entries() && self.is_backlogged() {
+            // As if the network had lost it: the leader finds out and sends it again.
+            return;
+        }
         self.guard(id, |hosted, around| {
             if hosted.broker_of(message.from()) != Some(from) || message.to() != hosted.group.replica() {
                 tracing::warn!(%from, group = %id, "drop raft message from a replica that is not its sender's");

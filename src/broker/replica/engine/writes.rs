@@ -14,9 +14,28 @@ use crate::replica::outbox::Transport;
 /// The write being put together.
 #[derive(Default)]
 pub(super) struct Gathering {
-    pub(super) batch: u64,
-    pub(super) ops: Vec<WriteOp>,
+    batch: u64,
+    ops: Vec<WriteOp>,
+    bytes: usize,
 }
+
+impl Gathering {
+    pub(super) fn push(&mut self, op: WriteOp) {
+        self.bytes += op.size();
+        self.ops.push(op);
+    }
+}
+
+/// A write that was handed out.
+pub(super) struct UnderWay {
+    batch: u64,
+    ops: Vec<WriteOp>,
+    bytes: usize,
+}
+
+/// Bytes that may wait for the disk: beyond it clients are told to try again, and entries from leaders are dropped. One
+/// write of all that waits stays below what the log takes at once.
+const BACKLOG_BYTES: usize = 128 << 20;
 
 /// A write that found the disk full is tried again after this long.
 const FULL_DISK_RETRY_MS: u64 = 500;
@@ -26,25 +45,34 @@ impl<T: Transport> Engine<T> {
         if self.stopped.is_some() {
             return None;
         }
-        if let (Some(at), Some((_, ops))) = (self.retry_at_ms, &self.under_way) {
+        if let (Some(at), Some(write)) = (self.retry_at_ms, &self.under_way) {
             if self.now.ms < at {
                 return None;
             }
             self.retry_at_ms = None;
-            return Some(ops.clone());
+            return Some(write.ops.clone());
         }
         if self.under_way.is_some() || self.gathering.ops.is_empty() {
             return None;
         }
-        let ops = std::mem::take(&mut self.gathering.ops);
-        self.under_way = Some((self.gathering.batch, ops.clone()));
-        self.gathering.batch += 1;
+        let Gathering { batch, ops, bytes } = std::mem::take(&mut self.gathering);
+        self.gathering.batch = batch + 1;
+        self.under_way = Some(UnderWay { batch, ops: ops.clone(), bytes });
         Some(ops)
     }
 
+    /// Whether as much waits for the disk as may: it is slow, stands still or is full.
+    pub(super) fn is_backlogged(&self) -> bool {
+        let under_way = self.under_way.as_ref().map_or(0, |write| write.bytes);
+        under_way + self.gathering.bytes >= BACKLOG_BYTES
+    }
+
     pub(super) fn append(&mut self, id: GroupId, request: AppendRequest, reply: AppendReply) {
-        if self.retry_at_ms.is_some() {
+        if self.disk_full {
             return drop(reply.send(Err(AppendError::Storage("the disk is full".to_owned()))));
+        }
+        if self.is_backlogged() {
+            return drop(reply.send(Err(AppendError::Busy)));
         }
         let around = surroundings(&self.config, &self.shared, self.now);
         match self.hosted.get_mut(&id) {
@@ -83,15 +111,15 @@ impl<T: Transport> Engine<T> {
         for entry in &committed {
             if entry.kind == EntryKind::Membership {
                 let bytes = hosted.group.membership_bytes();
-                self.gathering.ops.push(WriteOp::Membership { group: id, index: entry.index, bytes });
+                self.gathering.push(WriteOp::Membership { group: id, index: entry.index, bytes });
             }
         }
         if must_sync {
             if !entries.is_empty() {
-                self.gathering.ops.push(WriteOp::Append { group: id, entries });
+                self.gathering.push(WriteOp::Append { group: id, entries });
             }
             if let Some(state) = hosted.unsaved.take() {
-                self.gathering.ops.push(WriteOp::State { group: id, state });
+                self.gathering.push(WriteOp::State { group: id, state });
             }
             hosted.in_flight.push_back(InFlight { batch: self.gathering.batch, ticket, after_sync });
             self.send(id, &send);
@@ -157,14 +185,19 @@ impl<T: Transport> Engine<T> {
     pub(super) fn written(&mut self, result: Result<(), WriteError>) {
         match result {
             Ok(()) => {
-                let Some((batch, ops)) = self.under_way.take() else { return };
+                let Some(UnderWay { batch, ops, .. }) = self.under_way.take() else { return };
+                if std::mem::take(&mut self.disk_full) {
+                    tracing::info!("the disk has room again");
+                }
                 let groups: BTreeSet<GroupId> = ops.iter().map(WriteOp::group).collect();
                 for id in groups {
                     self.group_written(id, batch);
                 }
             }
             Err(WriteError::NoSpace) => {
-                tracing::error!("the disk is full: writes wait until there is space");
+                if !std::mem::replace(&mut self.disk_full, true) {
+                    tracing::error!("the disk is full: writes wait for room, leaderships move away");
+                }
                 self.retry_at_ms = Some(self.now.ms + FULL_DISK_RETRY_MS);
             }
             Err(error) => self.stop(error.to_string()),
