@@ -228,7 +228,12 @@ impl World {
         let before = self.machines[at].disk.files(".log").pop();
         let process = self.machines[at].process.as_mut().expect("it writes");
         process.driver.write_waiting();
-        process.settled = before;
+        let after = self.machines[at].disk.files(".log").pop();
+        let process = self.machines[at].process.as_mut().expect("it writes");
+        process.settled = before.zip(after).map(|((path, begin), (segment, end))| match path == segment {
+            true => (path, begin, end),
+            false => (segment, 0, end),
+        });
         let Some(write) = process.write.take() else { return };
         let result = write.result.lock().take().expect("a write is answered when it is done");
         let life = self.life(at);

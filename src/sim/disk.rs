@@ -115,6 +115,22 @@ impl SimDisk {
         self.names.lock().files.remove(path);
     }
 
+    /// The system writes out by itself what was not synced.
+    pub fn write_back(&self) {
+        let mut names = self.names.lock();
+        names.unsynced.clear();
+        names.files.values().for_each(|node| node.lock().unsynced.clear());
+    }
+
+    /// Cuts a file behind the broker's back.
+    pub fn cut(&self, path: &Path, length: usize) {
+        if let Some(node) = self.names.lock().files.get(path) {
+            let mut node = node.lock();
+            node.bytes.truncate(length);
+            node.unsynced.clear();
+        }
+    }
+
     /// Turns bits of a byte behind the broker's back.
     pub fn corrupt(&self, path: &Path, at: usize, bits: u8) {
         if let Some(node) = self.names.lock().files.get(path) {

@@ -51,6 +51,8 @@ pub enum Kind {
     Corruption,
     /// The disk comes back empty, or without its journal.
     EmptiedDisk,
+    /// The process is killed, and the journal comes back without its end.
+    LostTail,
     /// A broker moves its leaderships away.
     Drain,
     /// `min.insync.replicas` changes.
@@ -60,7 +62,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::Blackout,
@@ -81,6 +83,7 @@ impl Kind {
         Kind::SlowDisk,
         Kind::Corruption,
         Kind::EmptiedDisk,
+        Kind::LostTail,
         Kind::Drain,
         Kind::MinIsr,
         Kind::RollingRestart,
@@ -109,6 +112,7 @@ impl Kind {
             Kind::SlowDisk => "fault: slow disk",
             Kind::Corruption => "fault: corrupted sector",
             Kind::EmptiedDisk => "fault: emptied disk",
+            Kind::LostTail => "fault: lost end of the journal",
             Kind::Drain => "fault: drain",
             Kind::MinIsr => "fault: min ISR change",
             Kind::RollingRestart => "fault: rolling restart",
@@ -117,7 +121,7 @@ impl Kind {
 
     /// Whether it takes something from a disk for good: one machine of a run at most suffers such faults.
     pub fn damages(self) -> bool {
-        matches!(self, Kind::FailedRead | Kind::Corruption | Kind::EmptiedDisk)
+        matches!(self, Kind::FailedRead | Kind::Corruption | Kind::EmptiedDisk | Kind::LostTail)
     }
 }
 
@@ -235,6 +239,7 @@ impl World {
             Kind::SlowDisk => self.machines[at].write_takes = (5 * MS, (10 + fault.extra % 1_500) * MS),
             Kind::Corruption => return self.corrupt(at, fault.extra),
             Kind::EmptiedDisk => return self.empty_disk(at, fault.extra),
+            Kind::LostTail => return self.lose_tail(at, fault.extra),
             Kind::Drain => return self.drain(at),
             Kind::MinIsr => self.set_min_isr(1 + fault.extra % 3, fault.extra as usize),
             Kind::RollingRestart => {
@@ -281,7 +286,7 @@ impl World {
             Kind::Delay => self.network.latency = self.plan.latency,
             Kind::FullDisk => self.machines[at].disk.faults(|faults| faults.full = false),
             Kind::SlowDisk => self.machines[at].write_takes = self.plan.write_takes,
-            Kind::EmptiedDisk => self.bring_up(at),
+            Kind::EmptiedDisk | Kind::LostTail => self.bring_up(at),
             Kind::Drain => self.undrain(at),
             Kind::ClockJump
             | Kind::Drift
@@ -427,6 +432,25 @@ impl World {
             at_byte -= bytes;
         }
         false
+    }
+
+    /// Takes synced write groups off the journal's end, whole or in part, after the process was killed.
+    fn lose_tail(&mut self, at: M, which: u64) -> bool {
+        let settled = self.machines[at].process.as_ref().and_then(|process| process.settled.clone());
+        let Some((path, begin, end)) = settled.filter(|_| !self.machines[at].kept_out) else { return false };
+        let from = if which & 1 == 0 { begin } else { begin.saturating_sub(4 << 10) };
+        let from = from.max(HEADER);
+        if from >= end || self.machines[at].process.as_ref().is_some_and(|process| process.write.is_some()) {
+            return false;
+        }
+        self.bring_down(at, false);
+        self.machines[at].damaged = true;
+        // At the beginning of the last write group nothing in the journal itself tells of it any more.
+        let to = if which & 2 == 0 { from } else { from + (which >> 8) as usize % (end - from) };
+        // The mark beside the journal has reached the disk: without it nobody could tell that anything is missing.
+        self.machines[at].disk.write_back();
+        self.machines[at].disk.cut(&path, to);
+        true
     }
 
     fn empty_disk(&mut self, at: M, which: u64) -> bool {

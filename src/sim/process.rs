@@ -95,8 +95,9 @@ pub struct Process {
     pub write: Option<WriteUnderWay>,
     /// Writes so far: a rest is one only if none came since.
     pub writes: u64,
-    /// The last segment up to where its last write group begins: what lies before is known to be synced.
-    pub settled: Option<(PathBuf, usize)>,
+    /// The last segment: up to where its last write group begins, and up to where that ends. What lies before the first is
+    /// certified as synced by what lies behind it.
+    pub settled: Option<(PathBuf, usize, usize)>,
     pub appends: Vec<PendingAppend>,
     pub connections: BTreeMap<(usize, u64), Connection>,
     pub proposals: Vec<Proposal>,
