@@ -48,9 +48,9 @@ pub fn produce(bootstrap: &str, topic: &str, records: usize, patience: Duration)
     tool("kafka-producer-perf-test", bootstrap)
         .args(["--topic", topic, "--num-records", &records.to_string()])
         .args(["--record-size", "100", "--throughput", "100"])
-        .args(["--command-property", &format!("delivery.timeout.ms={patience}")])
-        .args(["--command-property", &format!("request.timeout.ms={}", patience / 2)])
-        .args(["--command-property", "linger.ms=0"])
+        // One option for all: of several the tool takes the last.
+        .args(["--command-property", "linger.ms=0", &format!("delivery.timeout.ms={patience}")])
+        .args([format!("request.timeout.ms={}", patience / 2)])
         .run()
 }
 

@@ -46,15 +46,16 @@ chart() {
   cargo test --locked --quiet -p chronik-controller --test chart -- --ignored
 }
 
-# As the chart's service account and with its roles: so they are enough.
+# The operator runs inside these tests, as the chart's service account and with its roles: so they are enough.
 rights() {
   "$HELM" template chronik charts/chronik --namespace chronik --show-only templates/rbac.yaml --show-only templates/serviceaccount.yaml
 }
 operator() {
-  "$bin/kubectl" create namespace chronik --dry-run=client --output yaml | "$bin/kubectl" apply --filename - >/dev/null
+  "$HELM" uninstall chronik --namespace chronik --ignore-not-found --wait >/dev/null
+  "$bin/kubectl" get namespace chronik >/dev/null 2>&1 || "$bin/kubectl" create namespace chronik >/dev/null
   rights | "$bin/kubectl" apply --filename - >/dev/null
   CHRONIK_TEST_USER=system:serviceaccount:chronik:chronik-operator \
-    cargo test --locked --quiet -p chronik-controller --test kubernetes -- --ignored --nocapture
+    cargo test --locked --quiet -p chronik-controller --test kubernetes -- --ignored --test-threads=5 --nocapture
 }
 
 # Inside the box's network, where clients are; nodes are killed from outside of it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chronik_e2e::{kafka_tools, load};
+use chronik_e2e::{kafka_tools, load, wait};
 
 use crate::world::{World, cluster_yaml, topic_with, topic_yaml};
 
@@ -74,4 +74,36 @@ fn lost_without_a_cluster(world: &World) {
     let told = world.await_condition("topics/lost", "Ready", "False ClusterNotFound", SOON);
     assert!(told.contains("there is no BrokerCluster nowhere"), "{told}");
     world.await_event("lost", "ClusterNotFound", &["no BrokerCluster nowhere"]);
+}
+
+/// Only the broker knows its settings; Kubernetes alone knows why a pod does not start. The resource tells both.
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn a_broker_that_does_not_start_is_explained_by_its_resource() {
+    for (name, fields, parts) in [
+        ("odd-setting", "config: {isr-max-lag-ms: soon}", ["container broker", "isr", "soon"]),
+        (
+            "no-image",
+            "image: docker.io/chronik/none:here",
+            ["container format", "Pull", "docker.io/chronik/none:here"],
+        ),
+        (
+            "no-room",
+            "resources: {requests: {memory: 900Ti}}",
+            ["not scheduled", "nodes are available", "memory"],
+        ),
+    ] {
+        let world = World::new(name);
+        let yaml = cluster_yaml(1).replace("replicas: 1", &format!("replicas: 1, {fields}"));
+        world.apply(&yaml).expect("the schema cannot know");
+        let look = || {
+            let told = world.condition("brokerclusters/demo", "Ready")?;
+            wait::holds(parts.iter().all(|part| told.contains(part)), || told.clone()).map(|()| told)
+        };
+        let (told, _) = wait::until("the condition says why", Duration::from_secs(60), look);
+        println!("{name}: {told}");
+        assert!(told.starts_with(
+            "False Forming: 0 of 1 broker pods are ready; no broker answers; pod demo-broker-1"
+        ));
+    }
 }

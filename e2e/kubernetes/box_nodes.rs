@@ -1,6 +1,7 @@
 //! Faults of whole nodes: power loss and unplugged cables, put right again whatever becomes of the test.
 
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chronik_e2e::program::Program;
@@ -33,9 +34,9 @@ impl Outage {
         Self { nodes: vec![node.to_owned()], remedy: "heal" }
     }
 
-    /// Power on, or the cable back; returns when the nodes are Ready.
-    pub fn end(mut self) {
-        self.put_right();
+    /// Power on, or the cable back. The nodes are Ready when this thread ends, and may serve long before.
+    pub fn end(mut self) -> JoinHandle<()> {
+        std::thread::spawn(move || self.put_right())
     }
 
     fn put_right(&mut self) {

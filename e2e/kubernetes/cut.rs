@@ -23,7 +23,11 @@ fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
     world.create_topic("t", PARTITIONS);
     let (cut_off, others) = (2, [1, 3]);
     release::install_on(&world.node_of(1));
-    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    let mut config = load::idempotent(&world.bootstrap());
+    // A request to a broker that was cut off gets no answer; how long it is waited for is the client's own affair, by
+    // default 60 s.
+    config.set("socket.timeout.ms", "5000");
+    let load = Load::start(&config, "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 10, GOES_ON);
 
     let began = Instant::now();
@@ -35,10 +39,11 @@ fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
     load.await_acks(PARTITIONS, 20, GOES_ON);
     let stall = load.longest_stall(began);
 
-    outage.end();
     let healed = Instant::now();
+    let node = outage.end();
     world.await_isr(&BROKERS, "t", PARTITIONS, &BROKERS, BACK);
     let back = healed.elapsed();
+    node.join().expect("the node is Ready");
     world.await_status("t", PARTITIONS, "Leader", &BROKERS, TOLD);
     load.await_acks(PARTITIONS, 10, GOES_ON);
     let (sent, book) = load.finish();
@@ -46,7 +51,7 @@ fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
     assert_eq!(book.failed, Vec::new());
     figure(&format!(
         "node of broker {cut_off} cut off: ISR {others:?} in Metadata after {metadata:?}, in Topic.status after \
-         {status:?}; longest stall of a partition {stall:?}; full ISR {back:?} after the node was Ready again; \
+         {status:?}; longest stall of a partition {stall:?}; full ISR {back:?} after the cable was plugged in again; \
          {sent} sent, {} acknowledged, {read} read back",
         book.acked.len()
     ));

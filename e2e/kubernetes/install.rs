@@ -1,8 +1,8 @@
 //! From Helm to a topic: what a user applies becomes true, and every view of it says the same.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chronik_e2e::{kafka, kafka_tools, load};
+use chronik_e2e::{kafka, kafka_tools, load, wait};
 
 use crate::figure;
 use crate::world::{BROKERS, World, get};
@@ -48,7 +48,12 @@ fn columns(world: &World) {
         assert_eq!((names[at], row[at].1.as_str()), (*name, *value));
     }
     assert_eq!(names[8..], ["AGE"]);
-    let row = world.row("brokerclusters", "demo");
+    let look = || {
+        let row = world.row("brokerclusters", "demo");
+        // The cluster's own counts follow within a second.
+        wait::holds(row[2].1 == "12/12", || format!("{row:?}")).map(|()| row)
+    };
+    let (row, _) = wait::until("the cluster counts the topic's partitions", Duration::from_secs(3), look);
     let value = |name: &str| row.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str());
     assert_eq!(
         (value("BROKERS"), value("IN-SYNC"), value("READY")),
@@ -62,11 +67,10 @@ fn described_alike(world: &World) {
     let described = kafka_tools::describe(&world.bootstrap(), "orders").expect("kafka-topics --describe");
     assert_eq!(described, status, "kafka-topics --describe and Topic.status");
     for broker in BROKERS {
-        assert_eq!(
-            world.metadata(broker, "orders").expect("Metadata"),
-            status,
-            "Metadata of broker {broker}"
-        );
+        // The client may turn to another broker by itself: asked again, then.
+        let look = || world.metadata(broker, "orders");
+        let (seen, _) = wait::until("Metadata of that broker", Duration::from_secs(5), look);
+        assert_eq!(seen, status, "Metadata of broker {broker}");
     }
     for leader in BROKERS {
         assert!(status.iter().any(|p| p.leader == leader), "broker {leader} leads nothing: {status:?}");

@@ -8,11 +8,13 @@
 mod bad_input;
 mod box_nodes;
 mod cut;
+mod drain;
 mod grow;
 mod install;
 mod nodes_die;
 mod operator;
 mod release;
+mod topics;
 mod uninstall;
 mod world;
 

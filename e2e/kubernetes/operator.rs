@@ -32,6 +32,7 @@ fn another_operator_takes_over_and_the_status_becomes_true() {
     let handed_over = began.elapsed();
     assert_ne!(await_leader(), leader);
     recover(&world, outage);
+    release::await_ready(2);
 
     let leader = await_leader();
     let node = release::pod_node(&leader).expect("its node");
@@ -62,7 +63,7 @@ fn all_but(victim: i32) -> Vec<i32> {
 }
 
 fn recover(world: &World, outage: Outage) {
-    outage.end();
+    outage.end().join().expect("the node is Ready");
     world.await_isr(&BROKERS, "t", PARTITIONS, &BROKERS, BACK);
     world.await_status("t", PARTITIONS, "Leader", &BROKERS, BACK);
 }

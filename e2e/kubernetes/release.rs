@@ -15,8 +15,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Installs the chart, or makes the release what these values say.
 pub fn install(values: &[&str]) -> Ended {
     let chart = root().join("charts/chronik");
-    let set = values.iter().flat_map(|value| ["--set-string", value]);
-    helm(&["upgrade", "--install", "chronik", &chart.to_string_lossy(), "--create-namespace", "--wait"])
+    let set = values.iter().flat_map(|value| ["--set", value]);
+    // Without --reset-values an earlier scenario's values would stay.
+    helm(&["upgrade", "--install", "chronik", &chart.to_string_lossy(), "--create-namespace"])
+        .args(["--reset-values", "--wait"])
         .args(set)
         .run()
 }
@@ -46,6 +48,16 @@ pub fn leader() -> Result<String, String> {
     let lease = get(&format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/chronik-operator"))?;
     let holder = field(&lease, "/spec/holderIdentity")?.as_str().unwrap_or_default().to_owned();
     if holder.is_empty() { Err("no operator holds the lease".to_owned()) } else { Ok(holder) }
+}
+
+/// Waits until so many operators are ready, one to act and the others to take over.
+pub fn await_ready(operators: i64) {
+    let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/chronik-operator");
+    let look = || {
+        let ready = get(&path)?["status"]["readyReplicas"].as_i64().unwrap_or(0);
+        wait::holds(ready == operators, || format!("{ready} are ready"))
+    };
+    wait::until("operators are ready", Duration::from_secs(90), look);
 }
 
 /// The node of one of the operator's pods.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::error::Category;
+use crate::error::{Category, brief};
 
 /// Unchanged objects are applied again this often, to undo what others changed.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 /// Why an object was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("apply {kind} {name}: {source}")]
+    #[error("apply {kind} {name}: {}", brief(source))]
     Kubernetes { kind: String, name: String, source: Box<kube::Error> },
     #[error("{kind} {name} exists and belongs to {owner}; rename that one, or this BrokerCluster")]
     Foreign { kind: String, name: String, owner: String },

@@ -1,12 +1,12 @@
 //! Everything that can keep a BrokerCluster from being built.
 
 use crate::apply::ApplyError;
-use crate::error::Category;
+use crate::error::{Category, brief};
 
 /// Why a reconcile stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", brief(source))]
     Kubernetes { what: &'static str, source: Box<kube::Error> },
     #[error("{field} = {value:?} is not allowed: {allowed}")]
     InvalidSpec { field: String, value: String, allowed: String },

@@ -1,12 +1,12 @@
 //! Everything that can keep a Topic from being what its spec says.
 
 use crate::broker_client::BrokerError;
-use crate::error::Category;
+use crate::error::{Category, brief};
 
 /// Why a reconcile stopped, or what it could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", brief(source))]
     Kubernetes { what: &'static str, source: Box<kube::Error> },
     #[error(
         "there is no BrokerCluster {name} in namespace {namespace}: create it, or delete this Topic and create one \

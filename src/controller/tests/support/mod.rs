@@ -67,7 +67,8 @@ impl World {
             lease_name: "unused".to_owned(),
             identity: None,
             http_listener: "127.0.0.1:0".parse().unwrap(),
-            broker_image: "docker.io/chronik/chronik:dev".to_owned(),
+            // Where there are nodes, no pod is to start: its broker would answer besides the ones here.
+            broker_image: "docker.io/chronik/none:test".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             status_writes_per_second: 50,
         };
