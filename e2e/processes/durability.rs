@@ -20,10 +20,11 @@ fn nothing_acknowledged_is_lost() {
     let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 20, GOES_ON);
     for round in 0..rounds {
-        let leader = cluster.leader("t", round % PARTITIONS);
+        // Another partition in every third round, so that each broker is a victim as leader and as follower.
+        let leader = cluster.leader("t", round / 3 % PARTITIONS);
         let victims = match round % 3 {
             0 => vec![leader],
-            1 => vec![leader % 3 + 1],
+            1 => vec![Cluster::others(&[leader])[round / 3 % 2]],
             _ => BROKERS.to_vec(),
         };
         victims.iter().for_each(|id| cluster.broker_mut(*id).kill());

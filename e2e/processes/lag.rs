@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chronik_e2e::cluster::{BROKERS, Cluster};
 use chronik_e2e::load::{self, Load};
+use chronik_e2e::watch::Watch;
 use chronik_e2e::{admin, wait};
 
 const SETTLE: Duration = Duration::from_secs(40);
@@ -29,6 +30,33 @@ fn a_follower_with_a_slow_disk_leaves_the_isr_and_returns() {
     // Each write takes 4 s: about 2,000 records and 4 s behind, and yet alive.
     leaves_and_returns(&mut cluster, "entries", "LagEntries");
     leaves_and_returns(&mut cluster, "time", "LagTime");
+}
+
+/// Two of three disks take longer for a sync than an election lasts: all is slow, and nobody loses an office for it.
+#[test]
+fn a_leader_outlasts_its_followers_slow_disks() {
+    const SLOW: Duration = Duration::from_secs(10);
+    let mut cluster = Cluster::start("stalls");
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader("t", 0);
+    let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", 1, Duration::from_millis(2));
+    load.await_acks(1, 200, SETTLE);
+    let watch = Watch::start(&cluster, &[leader], "t", Duration::from_millis(50));
+    let slow = Cluster::others(&[leader]);
+    slow.iter().for_each(|id| cluster.broker(*id).set_faults(r#"{"sync_ms": 2500}"#));
+    let acked = load.acked();
+    std::thread::sleep(SLOW);
+    let meanwhile = load.acked() - acked;
+    slow.iter().for_each(|id| cluster.broker(*id).set_faults("{}"));
+    load.await_acks(1, 200, SETTLE);
+    let account = watch.finish().remove(0);
+    let changes: Vec<_> = account.changes[&0].iter().map(|change| &change.shown).collect();
+    println!(
+        "two disks with syncs of 2.5 s for {SLOW:?}: {meanwhile} acknowledged, Metadata showed {changes:?}"
+    );
+    assert!(meanwhile > 0, "nothing was acknowledged");
+    assert_eq!((changes.len(), changes[0].leader), (1, leader), "{changes:?}");
+    assert_eq!(load.finish().1.failed, Vec::new());
 }
 
 fn leaves_and_returns(cluster: &mut Cluster, topic: &'static str, reason: &str) {

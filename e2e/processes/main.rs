@@ -12,3 +12,4 @@ mod full_disk;
 mod lag;
 mod links;
 mod scenarios;
+mod steady;

@@ -38,11 +38,15 @@ fn one_after_the_other(cluster: &mut Cluster, survivor: i32) {
         assert_eq!(*sent, refused, "partition {partition}, survivor {survivor}");
     }
 
-    dead.iter().for_each(|id| cluster.broker_mut(*id).start());
+    cluster.broker_mut(dead[1]).start();
+    let one_back = cluster.await_isr("t", PARTITIONS, &two, BACK);
+    expect_all_sent(cluster);
+
+    cluster.broker_mut(dead[0]).start();
     let back = cluster.await_isr("t", PARTITIONS, &BROKERS, BACK);
     expect_all_sent(cluster);
     println!(
-        "survivor {survivor} ({dead:?} killed; partitions led by these and it: {led:?}): ISR {two:?} after {first:?}, [{survivor}] after {second:?}, full {back:?} after the restart"
+        "survivor {survivor} ({dead:?} killed; partitions led by these and it: {led:?}): ISR {two:?} after {first:?}, [{survivor}] after {second:?}, {two:?} again {one_back:?} after one restart, full {back:?} after the other"
     );
 }
 

@@ -95,6 +95,7 @@ pub struct SyncTicket {
     ready: u64,
     generation: u64,
     last_index: LogIndex,
+    term: Term,
 }
 
 /// What one drain of a group asks its driver to do.
@@ -130,6 +131,8 @@ pub struct Group {
     /// The offset after the last entry of raft's log, counting those not drained yet. Kept while leading.
     next_offset: Offset,
     leading_term: Option<Term>,
+    /// The newest term that is known to be on disk.
+    synced_term: Term,
 }
 
 /// Entries are sent in messages of at most this many bytes.
@@ -166,7 +169,7 @@ impl Group {
         };
         let storage = GroupStorage::new(log, to_raft_state(state), membership);
         let node = RawNode::new(&raft_config, storage, &logger::for_replica())?;
-        Ok(Group { id: config.group, node, next_offset: 0, leading_term: None })
+        Ok(Group { id: config.group, node, next_offset: 0, leading_term: None, synced_term: state.term })
     }
 
     /// The group.
@@ -373,7 +376,10 @@ impl Group {
     }
 
     /// Hands out what is to be written, sent and applied; `None` if there is nothing.
-    pub fn drain(&mut self) -> Result<Option<Drained>, GroupFault> {
+    ///
+    /// With `prompt_heartbeats` answers to heartbeats do not wait for the disk: they promise nothing that is not on it
+    /// already, and a leader whose followers' disks are slow for longer than an election would step down without them.
+    pub fn drain(&mut self, prompt_heartbeats: bool) -> Result<Option<Drained>, GroupFault> {
         if self.node.store().is_damaged() {
             return Err(GroupFault::DamagedLog);
         }
@@ -389,8 +395,16 @@ impl Group {
         if let Some(state) = &hard_state {
             self.node.mut_store().set_hard_state(state.clone());
         }
-        let send = outgoing(ready.take_messages());
-        let after_sync = outgoing(ready.take_persisted_messages());
+        let mut send = outgoing(ready.take_messages());
+        let synced_term = self.synced_term;
+        let prompt = |message: &Outgoing| {
+            prompt_heartbeats
+                && message.message.is_heartbeat_answer()
+                && message.message.term() <= synced_term
+        };
+        let (at_once, after_sync): (Vec<_>, Vec<_>) =
+            outgoing(ready.take_persisted_messages()).into_iter().partition(prompt);
+        send.extend(at_once);
         let committed = self.apply(ready.take_committed_entries())?;
         let store = self.node.store();
         let drained = Drained {
@@ -404,6 +418,7 @@ impl Group {
                 ready: ready.number(),
                 generation: store.generation(),
                 last_index: store.end_index(),
+                term: self.node.raft.term,
             },
         };
         self.node.advance_append_async(ready);
@@ -415,6 +430,7 @@ impl Group {
         if ticket.generation != self.node.store().generation() {
             return false;
         }
+        self.synced_term = self.synced_term.max(ticket.term);
         self.node.mut_store().synced_to(ticket.last_index);
         self.node.on_persist_ready(ticket.ready);
         self.trim();

@@ -33,9 +33,8 @@ fn empty(index: u64) -> LogEntry {
     }
 }
 
-/// Raft itself would panic. The replica has forgotten what it promised, so it must leave; and it says where.
-#[test]
-fn a_heartbeat_beyond_the_log_shows_that_entries_were_lost() {
+/// A replica whose log holds two entries, with its log and folder.
+fn replica(state: HardState) -> (Group, Log, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let cluster = "test".parse().unwrap();
     let birth = Birth::Join(Vec::new());
@@ -66,8 +65,14 @@ fn a_heartbeat_beyond_the_log_shows_that_entries_were_lost() {
         membership: None,
         applied: 0,
     };
-    let state = HardState { term: 3, vote: 0, commit: 0 };
-    let mut group = Group::open(&config, log.group(GROUP).unwrap(), state).unwrap();
+    let group = Group::open(&config, log.group(GROUP).unwrap(), state).unwrap();
+    (group, log, dir)
+}
+
+/// Raft itself would panic. The replica has forgotten what it promised, so it must leave; and it says where.
+#[test]
+fn a_heartbeat_beyond_the_log_shows_that_entries_were_lost() {
+    let (mut group, _log, _dir) = replica(HardState { term: 3, vote: 0, commit: 0 });
 
     group.step(heartbeat(2, 7)).expect("a leader of the past says nothing of this log");
     group.step(heartbeat(3, 2)).expect("all of that is here");
@@ -75,4 +80,49 @@ fn a_heartbeat_beyond_the_log_shows_that_entries_were_lost() {
     let damage = group.damage().expect("it is known from now on");
     assert!(damage.file.ends_with("journal/00000000000000000001.log") && damage.offset > 128, "{damage}");
     assert!(damage.what.contains("ends at entry 2, 3 were synced"), "{damage}");
+}
+
+fn append(term: u64, index: u64) -> RaftMessage {
+    let mut message = Message { from: 2, to: 1, term, index, log_term: 1, ..Message::default() };
+    message.set_msg_type(MessageType::MsgAppend);
+    message.mut_entries().push(raft::eraftpb::Entry { index: index + 1, term, ..Default::default() });
+    RaftMessage(message)
+}
+
+/// Heartbeat answers among these.
+fn heard(messages: &[Outgoing]) -> usize {
+    messages.iter().filter(|outgoing| outgoing.message.is_heartbeat_answer()).count()
+}
+
+/// A disk that is slow for longer than an election would cost the leader its office.
+#[test]
+fn heartbeats_are_answered_while_entries_wait_for_the_disk() {
+    let (mut group, _log, _dir) = replica(HardState { term: 3, vote: 0, commit: 0 });
+    group.step(append(3, 2)).unwrap();
+    group.step(heartbeat(3, 2)).unwrap();
+    let drained = group.drain(true).unwrap().unwrap();
+    assert!(drained.must_sync);
+    assert_eq!((heard(&drained.send), heard(&drained.after_sync)), (1, 0));
+    let append_answers = drained.after_sync.iter().filter(|outgoing| outgoing.message.is_append_answer());
+    assert_eq!(append_answers.count(), 1, "what says that entries are safe waits until they are");
+
+    group.step(heartbeat(3, 2)).unwrap();
+    let drained = group.drain(false).unwrap().unwrap();
+    assert_eq!((heard(&drained.send), heard(&drained.after_sync)), (0, 1), "unless it is told to wait");
+}
+
+#[test]
+fn a_term_is_told_to_nobody_before_it_is_on_disk() {
+    let (mut group, _log, _dir) = replica(HardState { term: 3, vote: 0, commit: 0 });
+    group.step(heartbeat(4, 2)).unwrap();
+    let new_term = group.drain(true).unwrap().unwrap();
+    assert!(new_term.must_sync);
+    assert_eq!((heard(&new_term.send), heard(&new_term.after_sync)), (0, 1));
+    group.step(heartbeat(4, 2)).unwrap();
+    let waiting = group.drain(true).unwrap().unwrap();
+    assert_eq!((heard(&waiting.send), heard(&waiting.after_sync)), (0, 1));
+    assert!(group.synced(new_term.ticket));
+    group.step(heartbeat(4, 2)).unwrap();
+    let synced = group.drain(true).unwrap().unwrap();
+    assert_eq!((heard(&synced.send), heard(&synced.after_sync)), (1, 0));
 }

@@ -87,8 +87,10 @@ impl<T: Transport> Engine<T> {
     pub(super) fn drain(&mut self, id: GroupId) {
         loop {
             let mut drained = None;
+            // With much waiting for the disk they wait too: each answer invites a leader to send more.
+            let prompt_heartbeats = !self.is_backlogged();
             self.guard(id, |hosted, around| {
-                drained = hosted.group.drain()?;
+                drained = hosted.group.drain(prompt_heartbeats)?;
                 if let (Some(drained), Serves::Partition(partition)) = (&drained, &mut hosted.serves) {
                     partition.entries_appended(&drained.entries, around.now);
                 }
