@@ -99,10 +99,11 @@ class Cluster:
     def await_end(self, broker, seconds):
         self.processes[broker].wait(seconds)
 
-    def create_topic(self, name, partitions, replicas=3):
+    def create_topic(self, name, partitions, replicas=3, configs=None):
         """Gives the seconds until every broker names a leader and a full ISR of each partition."""
         began, address = time.monotonic(), (host(1), CLIENTS)
-        create = functools.partial(wire.create_topic, address, name, partitions, replicas, self.topic_configs)
+        configs = self.topic_configs if configs is None else configs
+        create = functools.partial(wire.create_topic, address, name, partitions, replicas, configs)
         wait_for(f"create topic {name}", 60, lambda: create() or True)
         wait_for(f"leaders and ISRs of {name}", 60, lambda: self.is_whole(name, partitions, replicas))
         return round(time.monotonic() - began, 2)

@@ -67,8 +67,15 @@ def _produce(cluster, topic, records, size, **options):
     return found
 
 
+def _warm_up(cluster):
+    """Without it the first loads would measure how Kafka's brokers are compiled: that takes a million records."""
+    cluster.create_topic("warm-up", 6, configs={})
+    Producer("warm-up", 1_000_000, 1000).result()
+
+
 def load(cluster):
     """Six partitions, three replicas, acks=all."""
+    _warm_up(cluster)
     loads = {
         "1 KB records, batch 16 KiB": {"records": 400_000, "size": 1000},
         "1 KB records, batch 64 KiB": {"records": 600_000, "size": 1000, "batch_size": 65536},
@@ -89,6 +96,7 @@ def load(cluster):
 
 def partitions(cluster, count):
     """The same load over more partitions: one, a hundred, a thousand."""
+    _warm_up(cluster)
     found = {"s to create, all ISRs full": cluster.create_topic("many", count)}
     full = _produce(cluster, "many", 300_000, 1000)
     steady = _produce(cluster, "many", 75_000, 1000, rate=5000, linger_ms=0)
