@@ -1,6 +1,6 @@
 # The deterministic simulation. See docs/simulation.md.
 
-.PHONY: sim sim-short
+.PHONY: sim sim-short sim-mutations
 
 SEEDS ?= 10000
 
@@ -17,3 +17,6 @@ sim-short: ## 200 of them: what every test run does
 	$(STEP) cargo build --locked --profile sim -p chronik-sim
 	$(STEP) target/sim/chronik-sim --seeds 200
 
+
+sim-mutations: ## break the product in known ways, one at a time, and see that the simulation notices
+	@mk/sim-mutations.sh $(MUTATION)
