@@ -52,6 +52,10 @@ impl Backend for LocalBroker {
         self.reports.is_alive(broker)
     }
 
+    fn is_listed(&self, broker: BrokerId) -> bool {
+        self.reports.is_listed(broker)
+    }
+
     fn metadata_leader(&self) -> Option<BrokerId> {
         *self.shared.metadata_leader.borrow()
     }

@@ -25,6 +25,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether this broker hears from that one; always true of itself.
     fn is_alive(&self, broker: BrokerId) -> bool;
 
+    /// Whether clients are told of that broker.
+    fn is_listed(&self, broker: BrokerId) -> bool;
+
     /// The leader of the metadata group, if one is known.
     fn metadata_leader(&self) -> Option<BrokerId>;
 

@@ -28,7 +28,7 @@ pub(crate) async fn handle(
     }
     let backend = handlers.backend.as_ref();
     let cluster = backend.cluster();
-    let endpoints = endpoints::alive(backend, &cluster, &context.listener);
+    let endpoints = endpoints::listed(backend, &cluster, &context.listener);
     let operations = cluster_operations(request.include_cluster_authorized_operations);
     DescribeClusterResponse::default()
         .with_cluster_id(StrBytes::from_string(cluster.cluster().to_string()))

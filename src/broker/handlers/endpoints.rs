@@ -1,4 +1,4 @@
-//! Which brokers a client is told of, and where: those alive, at the listener through which it asked.
+//! Which brokers a client is told of, and where: at the listener through which it asked.
 
 use std::sync::Arc;
 
@@ -49,10 +49,10 @@ impl Endpoint {
     }
 }
 
-/// Every broker that is alive and has that listener, ascending.
-pub(super) fn alive(backend: &dyn Backend, cluster: &ClusterState, listener: &str) -> Vec<Endpoint> {
-    let alive = cluster.brokers().filter(|broker| backend.is_alive(broker.id));
-    alive.filter_map(|broker| at(broker, listener)).collect()
+/// Every broker that clients are told of and that has that listener, ascending.
+pub(super) fn listed(backend: &dyn Backend, cluster: &ClusterState, listener: &str) -> Vec<Endpoint> {
+    let listed = cluster.brokers().filter(|broker| backend.is_listed(broker.id));
+    listed.filter_map(|broker| at(broker, listener)).collect()
 }
 
 /// Where one broker is reached, if it is alive and has that listener.

@@ -29,7 +29,7 @@ pub(crate) async fn handle(
 ) -> MetadataResponse {
     let backend = handlers.backend.as_ref();
     let cluster = backend.cluster();
-    let endpoints = endpoints::alive(backend, &cluster, &context.listener);
+    let endpoints = endpoints::listed(backend, &cluster, &context.listener);
     let ask = Ask { backend, cluster: &cluster, context: &context, request: &request };
     let cluster_operations_asked = request.include_cluster_authorized_operations;
     MetadataResponse::default()

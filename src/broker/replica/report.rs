@@ -44,6 +44,13 @@ impl Reports {
         liveness.is_up(broker) || (!liveness.is_dead(broker) && !self.hears_majority())
     }
 
+    /// Whether clients are told of a broker: of those that are heard, and of all by one that hears no majority. Clients
+    /// drop what they hold for a broker that is no longer listed: survivors that each list only themselves would make
+    /// them fail records that only had to wait for the others to come back.
+    pub fn is_listed(&self, broker: BrokerId) -> bool {
+        self.shared.liveness.is_up(broker) || !self.hears_majority()
+    }
+
     fn hears_majority(&self) -> bool {
         let cluster = self.shared.cluster.borrow();
         let heard = cluster.brokers().filter(|broker| self.shared.liveness.is_up(broker.id)).count();
@@ -178,4 +185,64 @@ pub fn totals(partitions: &[PartitionReport]) -> PartitionTotals {
         }
     }
     totals
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use chronik_core::ids::{DiskId, Incarnation};
+    use chronik_core::metadata::{Broker, ClusterState, Command, FeatureRange, Listener};
+    use tokio::sync::watch;
+    use uuid::Uuid;
+
+    use super::super::{IsrChanges, Liveness, Loss, Partitions, SystemClock, Views};
+    use super::*;
+
+    fn broker(id: u32) -> Broker {
+        let listener = Listener { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
+        Broker {
+            id: BrokerId(id),
+            disk: DiskId(Uuid::from_u128(u128::from(id))),
+            rack: None,
+            listeners: vec![listener],
+            peer_address: "localhost:9093".into(),
+            version: "0.1.0".into(),
+            features: FeatureRange::THIS_BUILD,
+            incarnation_start: 1,
+        }
+    }
+
+    /// Reports of broker 1 of three, which hears nobody yet.
+    fn reports() -> Reports {
+        let id: ClusterId = "a-cluster".parse().unwrap();
+        let mut cluster = ClusterState::new(id.clone());
+        for number in 1..=3 {
+            let applied = cluster.apply(u64::from(number), &Command::RegisterBroker(broker(number)));
+            assert!(applied.into_result().is_ok());
+        }
+        let shared = Shared {
+            cluster: watch::Sender::new(Arc::new(cluster)),
+            partitions: Arc::new(Partitions::default()),
+            views: Arc::new(Views::default()),
+            liveness: Arc::new(Liveness::new(BrokerId(1))),
+            metadata_leader: watch::Sender::new(None),
+            log_stopped: Arc::new(AtomicBool::new(false)),
+            isr_changes: Arc::new(IsrChanges::default()),
+            formed: watch::Sender::new(None),
+        };
+        Reports::new(BrokerId(1), id, shared, TopicDefaults::default(), Arc::new(SystemClock::default()))
+    }
+
+    #[test]
+    fn a_lone_survivor_lists_the_dead_that_may_come_back_and_a_majority_does_not() {
+        let reports = reports();
+        let listed = || [1, 2, 3].map(|id| reports.is_listed(BrokerId(id)));
+        let liveness = &reports.shared.liveness;
+        [2, 3].iter().for_each(|id| liveness.down(BrokerId(*id), Loss::Dead));
+        assert_eq!(listed(), [true, true, true]);
+        assert!(!reports.is_alive(BrokerId(2)), "it is listed, and known to be offline");
+        liveness.up(BrokerId(2), Incarnation { disk: DiskId(Uuid::from_u128(2)), start: 1 });
+        assert_eq!(listed(), [true, true, false]);
+    }
 }

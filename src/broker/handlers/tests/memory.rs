@@ -184,6 +184,10 @@ impl Backend for MemoryBackend {
         self.alive.lock().contains(&broker)
     }
 
+    fn is_listed(&self, broker: BrokerId) -> bool {
+        self.is_alive(broker)
+    }
+
     fn metadata_leader(&self) -> Option<BrokerId> {
         *self.metadata_leader.lock()
     }
