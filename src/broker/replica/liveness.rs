@@ -18,6 +18,8 @@ pub enum Loss {
 struct Peer {
     incarnation: Option<Incarnation>,
     loss: Option<Loss>,
+    /// When it was lost; of no meaning while it is heard.
+    lost_ms: u64,
     metadata_index: LogIndex,
 }
 
@@ -65,15 +67,26 @@ impl Liveness {
 
     /// Notes that a broker is heard.
     pub fn up(&self, broker: BrokerId, incarnation: Incarnation) {
-        self.peers
-            .write()
-            .insert(broker, Peer { incarnation: Some(incarnation), loss: None, metadata_index: 0 });
+        self.peers.write().insert(
+            broker,
+            Peer { incarnation: Some(incarnation), loss: None, lost_ms: 0, metadata_index: 0 },
+        );
     }
 
-    /// Notes that a broker is lost.
-    pub fn down(&self, broker: BrokerId, loss: Loss) {
-        let lost = Peer { incarnation: None, loss: Some(loss), metadata_index: 0 };
-        self.peers.write().insert(broker, lost);
+    /// Notes at `now_ms` that a broker is lost. Of one that is lost already, the first time counts.
+    pub fn down(&self, broker: BrokerId, loss: Loss, now_ms: u64) {
+        let mut peers = self.peers.write();
+        let lost_ms =
+            peers.get(&broker).filter(|peer| peer.loss.is_some()).map_or(now_ms, |peer| peer.lost_ms);
+        peers.insert(broker, Peer { incarnation: None, loss: Some(loss), lost_ms, metadata_index: 0 });
+    }
+
+    /// Whether a broker may be on its way back: nothing is known of it yet, or its process ended less than `within_ms` ago.
+    pub fn may_return(&self, broker: BrokerId, within_ms: u64, now_ms: u64) -> bool {
+        match self.peers.read().get(&broker) {
+            None => true,
+            Some(peer) => peer.loss == Some(Loss::Dead) && now_ms.saturating_sub(peer.lost_ms) <= within_ms,
+        }
     }
 
     /// Notes how much metadata a broker has applied.

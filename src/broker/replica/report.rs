@@ -16,6 +16,9 @@ use super::engine::Shared;
 use super::handle::Leadership;
 use super::views::Known;
 
+/// Clients are told of a dead broker for this long: a restart takes less, and connections to it are refused at once.
+const LISTED_AFTER_DEATH_MS: u64 = 5_000;
+
 /// Makes reports for one broker.
 #[derive(Clone)]
 pub struct Reports {
@@ -44,11 +47,14 @@ impl Reports {
         liveness.is_up(broker) || (!liveness.is_dead(broker) && !self.hears_majority())
     }
 
-    /// Whether clients are told of a broker: of those that are heard, and of all by one that hears no majority. Clients
-    /// drop what they hold for a broker that is no longer listed: survivors that each list only themselves would make
-    /// them fail records that only had to wait for the others to come back.
+    /// Whether clients are told of a broker: of those that are heard or may be on their way back, and of all by one that
+    /// hears no majority. Clients fail what is under way to a broker that is no longer listed, and one that has restarted
+    /// serves them before the others hear it.
     pub fn is_listed(&self, broker: BrokerId) -> bool {
-        self.shared.liveness.is_up(broker) || !self.hears_majority()
+        let liveness = &self.shared.liveness;
+        liveness.is_up(broker)
+            || liveness.may_return(broker, LISTED_AFTER_DEATH_MS, self.clock.now().ms)
+            || !self.hears_majority()
     }
 
     fn hears_majority(&self) -> bool {
@@ -189,15 +195,25 @@ pub fn totals(partitions: &[PartitionReport]) -> PartitionTotals {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use chronik_core::ids::{DiskId, Incarnation};
     use chronik_core::metadata::{Broker, ClusterState, Command, FeatureRange, Listener};
     use tokio::sync::watch;
     use uuid::Uuid;
 
-    use super::super::{IsrChanges, Liveness, Loss, Partitions, SystemClock, Views};
+    use super::super::{IsrChanges, Liveness, Loss, Now, Partitions, Views};
     use super::*;
+
+    /// A clock that stands where it was put.
+    struct HandClock(AtomicU64);
+
+    impl Clock for HandClock {
+        fn now(&self) -> Now {
+            let ms = self.0.load(Ordering::Relaxed);
+            Now { ms, unix_ms: ms }
+        }
+    }
 
     fn broker(id: u32) -> Broker {
         let listener = Listener { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
@@ -214,7 +230,7 @@ mod tests {
     }
 
     /// Reports of broker 1 of three, which hears nobody yet.
-    fn reports() -> Reports {
+    fn reports(clock: Arc<dyn Clock>) -> Reports {
         let id: ClusterId = "a-cluster".parse().unwrap();
         let mut cluster = ClusterState::new(id.clone());
         for number in 1..=3 {
@@ -231,18 +247,25 @@ mod tests {
             isr_changes: Arc::new(IsrChanges::default()),
             formed: watch::Sender::new(None),
         };
-        Reports::new(BrokerId(1), id, shared, TopicDefaults::default(), Arc::new(SystemClock::default()))
+        Reports::new(BrokerId(1), id, shared, TopicDefaults::default(), clock)
     }
 
     #[test]
     fn a_lone_survivor_lists_the_dead_that_may_come_back_and_a_majority_does_not() {
-        let reports = reports();
+        let clock = Arc::new(HandClock(AtomicU64::new(0)));
+        let reports = reports(Arc::clone(&clock) as _);
         let listed = || [1, 2, 3].map(|id| reports.is_listed(BrokerId(id)));
         let liveness = &reports.shared.liveness;
-        [2, 3].iter().for_each(|id| liveness.down(BrokerId(*id), Loss::Dead));
-        assert_eq!(listed(), [true, true, true]);
-        assert!(!reports.is_alive(BrokerId(2)), "it is listed, and known to be offline");
         liveness.up(BrokerId(2), Incarnation { disk: DiskId(Uuid::from_u128(2)), start: 1 });
+        assert_eq!(listed(), [true, true, true], "of broker 3 nothing is known yet");
+        liveness.down(BrokerId(3), Loss::Dead, 0);
+        clock.0.store(LISTED_AFTER_DEATH_MS, Ordering::Relaxed);
+        liveness.down(BrokerId(3), Loss::Dead, LISTED_AFTER_DEATH_MS);
+        assert_eq!(listed(), [true, true, true], "a restart takes this long at most");
+        clock.0.store(LISTED_AFTER_DEATH_MS + 1, Ordering::Relaxed);
         assert_eq!(listed(), [true, true, false]);
+        liveness.down(BrokerId(2), Loss::Silent, LISTED_AFTER_DEATH_MS + 1);
+        assert_eq!(listed(), [true, true, true], "alone, it may be the one that is cut off");
+        assert!(!reports.is_alive(BrokerId(3)), "listed, and known to be offline");
     }
 }

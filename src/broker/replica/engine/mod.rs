@@ -161,7 +161,7 @@ impl<T: Transport> Engine<T> {
                 self.peer_up(broker);
             }
             Event::PeerDown { broker, loss } => {
-                self.shared.liveness.down(broker, loss);
+                self.shared.liveness.down(broker, loss, now.ms);
                 self.peer_down(broker, loss);
             }
             Event::PeerFrame { from, payload } => self.frame(from, payload),
