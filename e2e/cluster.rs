@@ -177,6 +177,11 @@ impl Cluster {
         kafka::metadata(self.broker(id).kafka(), id, topic)
     }
 
+    /// The same, once it is that broker that answers: a client that knows the others may turn to one of them.
+    pub fn metadata_from(&self, id: i32, topic: &str) -> Vec<Seen> {
+        wait::until(&format!("Metadata of broker {id}"), SETTLE, || self.metadata(id, topic)).0
+    }
+
     /// The admin API's view of a topic.
     pub fn topic(&self, id: i32, topic: &str) -> Result<Value, String> {
         admin::get(self.broker(id).admin(), &format!("/v1/topics/{topic}"))?.json()

@@ -171,7 +171,7 @@ fn a_link_that_works_one_way_or_loses_packets_costs_no_record() {
 
 /// Nothing that 1 sends reaches 2: neither may count the other in sync, and 3, which hears both, keeps all.
 fn one_way(cluster: &mut Cluster, links: &Links, clients: &Clients) {
-    let before = cluster.metadata(3, "t").expect("Metadata");
+    let before = cluster.metadata_from(3, "t");
     let cut = Instant::now();
     links.set(&[cluster.fault(1, 2, 1.0)]);
     let expected = |leader: i32| match leader {
@@ -226,7 +226,7 @@ fn shrinks(cluster: &Cluster) -> u64 {
 }
 
 fn led_by(cluster: &Cluster, id: i32, topic: &str) -> Vec<i32> {
-    let seen = cluster.metadata(id, topic).expect("Metadata");
+    let seen = cluster.metadata_from(id, topic);
     seen.iter().filter(|p| p.leader == id).map(|p| p.partition).collect()
 }
 

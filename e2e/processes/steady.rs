@@ -24,8 +24,7 @@ fn a_failover_changes_each_isr_once_and_back() {
     for _ in 0..3 {
         let leader = cluster.leader("t", 0);
         let survivors = Cluster::others(&[leader]);
-        let led: Vec<i32> =
-            cluster.metadata(leader, "t").expect("Metadata").iter().map(|p| p.leader).collect();
+        let led: Vec<i32> = cluster.metadata_from(leader, "t").iter().map(|p| p.leader).collect();
         let watch = Watch::start(&cluster, &survivors, "t", Duration::from_millis(50));
         std::thread::sleep(Duration::from_millis(200));
         let killed = Instant::now();
