@@ -67,9 +67,10 @@ impl RaftMessage {
         )
     }
 
-    /// Whether it answers an append: it proves what the sender has synced.
+    /// Whether it confirms an append: it proves what the sender has synced. A rejection proves nothing, and what the
+    /// leader remembers of the sender may be more than is left there.
     pub fn is_append_answer(&self) -> bool {
-        self.0.get_msg_type() == MessageType::MsgAppendResponse
+        self.0.get_msg_type() == MessageType::MsgAppendResponse && !self.0.reject
     }
 
     /// Whether it answers a heartbeat: it proves that the sender lives.

@@ -126,3 +126,15 @@ fn a_term_is_told_to_nobody_before_it_is_on_disk() {
     let synced = group.drain(true).unwrap().unwrap();
     assert_eq!((heard(&synced.send), heard(&synced.after_sync)), (1, 0));
 }
+
+/// A restarted replica that lost entries rejects what follows them, while the leader remembers the old position.
+#[test]
+fn a_rejected_append_proves_nothing() {
+    let answer = |reject| {
+        let mut message = Message { from: 2, to: 1, term: 3, index: 6, reject, ..Message::default() };
+        message.set_msg_type(MessageType::MsgAppendResponse);
+        RaftMessage(message)
+    };
+    assert!(answer(false).is_append_answer());
+    assert!(!answer(true).is_append_answer());
+}
