@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chronik_api::{BrokerCluster, Topic};
 use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::watch;
 
 use crate::broker_client::BrokerClient;
 use crate::dirty::Dirty;
@@ -22,6 +23,8 @@ pub struct Context {
     pub brokers: BrokerClient,
     pub feeds: Feeds,
     pub clusters: Store<BrokerCluster>,
+    /// Whether that store holds everything there is: before, a cluster that is missing there may exist.
+    pub clusters_filled: watch::Receiver<bool>,
     pub topics: Store<Topic>,
     /// Topics to reconcile again.
     pub dirty_topics: Arc<Dirty<ObjectRef<Topic>>>,

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chronik_api::{BrokerCluster, Topic};
-use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker_client::BrokerClient;
@@ -118,6 +119,7 @@ pub async fn reconcile_all(
     let namespace = options.watch_namespace.as_deref();
     let (clusters, cluster_writer) = reflector::store();
     let (topics, topic_writer) = reflector::store();
+    let (filled, clusters_filled) = watch::channel(false);
     let dirty_clusters: Arc<Dirty<ObjectRef<BrokerCluster>>> = Arc::default();
     let dirty_topics: Arc<Dirty<ObjectRef<Topic>>> = Arc::default();
     let brokers = BrokerClient::default();
@@ -126,6 +128,7 @@ pub async fn reconcile_all(
         feeds: Feeds::new(brokers.clone(), metrics.clone(), on_change, stop.clone()),
         brokers,
         clusters: clusters.clone(),
+        clusters_filled,
         topics: topics.clone(),
         dirty_topics: dirty_topics.clone(),
         status: StatusWriter::new(client.clone(), options.status_writes_per_second, metrics.clone()),
@@ -139,8 +142,10 @@ pub async fn reconcile_all(
         admin_address,
         client: client.clone(),
     });
-    let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer);
-    let topic_changes = spec_changes(scoped(&client, namespace), topic_writer);
+    let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer, move || {
+        filled.send_replace(true);
+    });
+    let topic_changes = spec_changes(scoped(&client, namespace), topic_writer, || {});
     let config = || kube::runtime::Config::default().concurrency(CONCURRENCY);
     let owned =
         watcher::Config::default().labels(&format!("{}=chronik-operator", chronik_api::labels::MANAGED_BY));
@@ -157,7 +162,7 @@ pub async fn reconcile_all(
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(counted("Topic", topic::reconcile), retry, context.clone())
         .for_each(|_| std::future::ready(()));
-    let sweep = stop.clone().run_until_cancelled_owned(sweep(context, clusters));
+    let sweep = stop.clone().run_until_cancelled_owned(sweep(context));
     let (_, _, _) = tokio::join!(cluster_controller, topic_controller, sweep);
     Ok(())
 }
@@ -173,11 +178,15 @@ where
     }
 }
 
-/// Fills the store with everything, and passes on what a person or another program changed: a status written by
-/// this process is none of that.
+/// Fills the store with everything and says when that is done, and passes on what a person or another program changed:
+/// a status written by this process is none of that.
+///
+/// `Store::wait_until_ready` wakes one waiter only, the last to ask, and the controller itself is one: others need a
+/// signal of their own, or they may wait for ever.
 fn spec_changes<K>(
     api: Api<K>,
     writer: reflector::store::Writer<K>,
+    filled: impl Fn() + Send + 'static,
 ) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = ()>
@@ -196,6 +205,11 @@ where
         .default_backoff()
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                filled();
+            }
+        })
         .applied_objects()
         .predicate_filter(changes, Default::default())
 }
@@ -222,8 +236,8 @@ fn on_change(
 }
 
 /// Ends feeds of clusters that are gone, and lets their topics know.
-async fn sweep(context: Arc<Context>, clusters: Store<BrokerCluster>) {
-    if clusters.wait_until_ready().await.is_err() {
+async fn sweep(context: Arc<Context>) {
+    if context.clusters_filled.clone().wait_for(|filled| *filled).await.is_err() {
         return;
     }
     loop {

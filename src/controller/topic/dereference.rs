@@ -20,8 +20,8 @@ pub struct Found {
 
 /// Gathers it. The topic's own store is filled before any reconcile runs; the clusters' may still be filling.
 pub async fn dereference(context: &Context, topic: &Topic) -> Found {
-    // Its writer lives as long as the process: an error means shutdown, and an empty store is never judged then.
-    if context.clusters.wait_until_ready().await.is_err() {
+    // An error means shutdown, and an empty store is never judged then.
+    if context.clusters_filled.clone().wait_for(|filled| *filled).await.is_err() {
         std::future::pending::<()>().await;
     }
     gather(context, topic)
