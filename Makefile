@@ -16,7 +16,7 @@ help: ## this list
 build: ## release binaries of broker and operator in target/release
 	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
 
-test: clean-leftovers test-fast ## all that CI runs; the Kubernetes scenarios are `make scenarios`
+test: clean-leftovers test-fast scenarios ## all that CI runs
 
 test-fast: format-check imports deny clippy unit processes ## what needs no Kubernetes
 
