@@ -63,6 +63,18 @@ pub enum Applied {
         /// The level.
         level: u16,
     },
+    /// The partition's replicas move, or are already where they shall be.
+    ReassignmentAltered {
+        /// The partition's group.
+        group: GroupId,
+        /// Whether a move is under way now.
+        moving: bool,
+    },
+    /// The partition's replicas are where they shall be.
+    ReassignmentCompleted {
+        /// The partition's group.
+        group: GroupId,
+    },
     /// The state already contains that index.
     AlreadyApplied,
     /// The command does not fit the state, which stays as it was.
@@ -126,6 +138,8 @@ impl ClusterState {
                 self.feature_level = wanted.level;
                 Ok(Applied::FeatureLevelSet { level: wanted.level })
             }
+            Command::AlterReassignment(wanted) => self.alter_reassignment(wanted),
+            Command::CompleteReassignment(done) => self.complete_reassignment(done),
         }
     }
 
@@ -178,16 +192,23 @@ impl ClusterState {
     fn new_partitions(&mut self, first: usize, assignments: Assignments) -> Vec<Partition> {
         let mut partitions = Vec::with_capacity(assignments.len());
         for (at, brokers) in assignments.into_iter().enumerate() {
-            let replicas = brokers.into_iter().filter_map(|broker| self.new_replica(broker)).collect();
+            let replicas: Vec<Replica> =
+                brokers.into_iter().filter_map(|broker| self.new_replica(broker)).collect();
             // Limits keep the number of partitions far below i32::MAX.
             let number = (first + at) as i32;
-            partitions.push(Partition { number, group: GroupId(self.next_group), replicas });
+            partitions.push(Partition {
+                number,
+                group: GroupId(self.next_group),
+                first_voters: replicas.iter().map(|replica| replica.replica).collect(),
+                replicas,
+                reassignment: None,
+            });
             self.next_group += 1;
         }
         partitions
     }
 
-    fn new_replica(&mut self, broker: BrokerId) -> Option<Replica> {
+    pub(super) fn new_replica(&mut self, broker: BrokerId) -> Option<Replica> {
         let disk = self.broker(broker)?.disk;
         let replica = ReplicaId(self.next_replica);
         self.next_replica += 1;
@@ -202,6 +223,19 @@ impl ClusterState {
             self.replicas += partition.replicas.len();
         }
         self.topics.insert(topic.id, Arc::new(topic));
+    }
+
+    /// Puts a partition in place of the one of its number.
+    pub(super) fn replace_partition(&mut self, topic: &Topic, partition: Partition) {
+        let mut changed = topic.clone();
+        if let Ok(at) = usize::try_from(partition.number)
+            && let Some(place) = changed.partitions.get_mut(at)
+        {
+            self.replicas = self.replicas + partition.replicas.len() - place.replicas.len();
+            *place = partition;
+            changed.replication_factor = changed.partitions[0].target().len() as u32;
+            self.topics.insert(changed.id, Arc::new(changed));
+        }
     }
 
     fn remove_topic(&mut self, topic: &Topic) {

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::state::Broker;
-use crate::ids::{BrokerId, TopicId};
+use crate::ids::{BrokerId, GroupId, LogIndex, TopicId};
 
 /// A change of the cluster's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +25,10 @@ pub enum Command {
     AllocateProducerIds(AllocateProducerIds),
     /// Finalises a feature level.
     SetFeatureLevel(SetFeatureLevel),
+    /// Sets where a partition's replicas shall be, or takes that back.
+    AlterReassignment(AlterReassignment),
+    /// Notes that a partition's replicas are where they shall be.
+    CompleteReassignment(CompleteReassignment),
 }
 
 /// A topic, by name or by id.
@@ -127,6 +131,28 @@ pub struct SetFeatureLevel {
     pub level: u16,
 }
 
+/// See [`Command::AlterReassignment`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlterReassignment {
+    /// Which topic.
+    pub topic: TopicRef,
+    /// Which of its partitions.
+    pub partition: i32,
+    /// Its brokers afterwards, the preferred leader first; `None` takes back the move that is under way.
+    pub target: Option<Vec<BrokerId>>,
+}
+
+/// See [`Command::CompleteReassignment`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteReassignment {
+    /// The partition's group.
+    pub group: GroupId,
+    /// The move that is done, by [`Reassignment::since`](super::Reassignment::since): not one begun meanwhile.
+    pub since: LogIndex,
+}
+
 /// Why bytes are not a command. A broker that meets one in its committed log must stop: it cannot follow.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -163,6 +189,8 @@ mod kind {
     pub(super) const ALTER_TOPIC_CONFIGS: u16 = 5;
     pub(super) const ALLOCATE_PRODUCER_IDS: u16 = 6;
     pub(super) const SET_FEATURE_LEVEL: u16 = 7;
+    pub(super) const ALTER_REASSIGNMENT: u16 = 8;
+    pub(super) const COMPLETE_REASSIGNMENT: u16 = 9;
 }
 
 impl Command {
@@ -176,6 +204,8 @@ impl Command {
             Self::AlterTopicConfigs(body) => framed(kind::ALTER_TOPIC_CONFIGS, body),
             Self::AllocateProducerIds(body) => framed(kind::ALLOCATE_PRODUCER_IDS, body),
             Self::SetFeatureLevel(body) => framed(kind::SET_FEATURE_LEVEL, body),
+            Self::AlterReassignment(body) => framed(kind::ALTER_REASSIGNMENT, body),
+            Self::CompleteReassignment(body) => framed(kind::COMPLETE_REASSIGNMENT, body),
         }
     }
 
@@ -194,6 +224,8 @@ impl Command {
             kind::ALTER_TOPIC_CONFIGS => serde_json::from_slice(body).map(Self::AlterTopicConfigs),
             kind::ALLOCATE_PRODUCER_IDS => serde_json::from_slice(body).map(Self::AllocateProducerIds),
             kind::SET_FEATURE_LEVEL => serde_json::from_slice(body).map(Self::SetFeatureLevel),
+            kind::ALTER_REASSIGNMENT => serde_json::from_slice(body).map(Self::AlterReassignment),
+            kind::COMPLETE_REASSIGNMENT => serde_json::from_slice(body).map(Self::CompleteReassignment),
             _ => return Err(DecodeError::Unknown { kind, version }),
         };
         command.map_err(|source| DecodeError::Malformed { kind, version, source })

@@ -27,5 +27,7 @@ pub const PARTITIONS: usize = 100_000;
 pub const REPLICAS: usize = 300_000;
 /// Replicas of one partition.
 pub const REPLICATION_FACTOR: usize = 100;
+/// Replicas of one partition while they move, those that go among them.
+pub const REPLICAS_WHILE_MOVING: usize = 300;
 /// Producer ids handed out at once, Kafka's block size.
 pub const PRODUCER_ID_BLOCK: u32 = 1_000;

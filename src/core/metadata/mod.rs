@@ -10,6 +10,7 @@ mod command;
 pub mod limits;
 mod names;
 mod placement;
+mod reassignment;
 mod refusal;
 mod register;
 mod snapshot;
@@ -18,14 +19,15 @@ mod validate;
 
 pub use apply::Applied;
 pub use command::{
-    AllocateProducerIds, AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DecodeError, DeleteTopic,
-    NewPartitions, SetFeatureLevel, TopicRef, TopicReplicas,
+    AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Command, CompleteReassignment,
+    CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, SetFeatureLevel, TopicRef,
+    TopicReplicas,
 };
 pub use names::{collision_key, validate_topic_name};
 pub use placement::{Candidate, place};
 pub use refusal::{Refusal, RefusalCode};
 pub use snapshot::SnapshotError;
-pub use state::{Broker, ClusterState, FeatureRange, Listener, Partition, Replica, Topic};
+pub use state::{Broker, ClusterState, FeatureRange, Listener, Partition, Reassignment, Replica, Topic};
 pub use validate::Assignments;
 
 #[cfg(test)]

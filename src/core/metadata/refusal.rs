@@ -36,6 +36,10 @@ pub enum RefusalCode {
     UnknownBroker,
     /// The feature level cannot be what was asked.
     InvalidFeatureLevel,
+    /// No move of the partition's replicas is under way, or not the one that is meant.
+    NoReassignmentInProgress,
+    /// The topic has no such partition.
+    UnknownPartition,
 }
 
 impl RefusalCode {
@@ -56,6 +60,8 @@ impl RefusalCode {
             Self::StaleIncarnation => 77,
             Self::UnknownBroker => 102,
             Self::InvalidFeatureLevel => 96,
+            Self::NoReassignmentInProgress => 85,
+            Self::UnknownPartition => 3,
         }
     }
 
@@ -76,6 +82,8 @@ impl RefusalCode {
             Self::StaleIncarnation => "stale_incarnation",
             Self::UnknownBroker => "unknown_broker",
             Self::InvalidFeatureLevel => "invalid_feature_level",
+            Self::NoReassignmentInProgress => "no_reassignment_in_progress",
+            Self::UnknownPartition => "unknown_partition",
         }
     }
 }

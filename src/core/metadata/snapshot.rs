@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
-use super::state::{Broker, ClusterState, Topic};
+use super::state::{Broker, ClusterState, Partition, Reassignment, Topic};
 use crate::ids::{ClusterId, GroupId, LogIndex, ReplicaId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,7 +121,9 @@ impl ClusterState {
         for (at, partition) in topic.partitions.iter().enumerate() {
             let complete = i32::try_from(at) == Ok(partition.number)
                 && self.groups.get(&partition.group) == Some(&(topic.id, partition.number))
-                && partition.replicas.len() == topic.replication_factor as usize;
+                && partition.reassignment.as_ref().is_none_or(|moving| is_complete(moving, partition))
+                && !partition.replicas.is_empty()
+                && !partition.first_voters.is_empty();
             let known = |broker| self.brokers.contains_key(broker);
             if !complete || !partition.replicas.iter().all(|replica| known(&replica.broker)) {
                 return Err(format!("partition {at} of topic {} is not well formed", topic.name));
@@ -129,4 +131,13 @@ impl ClusterState {
         }
         Ok(())
     }
+}
+
+/// Whether a move names replicas of its partition only, those it shall have first.
+fn is_complete(moving: &Reassignment, partition: &Partition) -> bool {
+    let ids: Vec<ReplicaId> = partition.replicas.iter().map(|replica| replica.replica).collect();
+    !moving.target.is_empty()
+        && ids.starts_with(&moving.target)
+        && !moving.original.is_empty()
+        && moving.original.iter().all(|replica| ids.contains(replica))
 }

@@ -83,7 +83,7 @@ pub struct Topic {
     pub id: TopicId,
     /// Its name.
     pub name: String,
-    /// Replicas of each partition, as created.
+    /// Replicas that each added partition gets: as many as partition 0 has.
     pub replication_factor: u32,
     /// Configs that were set.
     pub configs: BTreeMap<String, String>,
@@ -106,15 +106,50 @@ pub struct Partition {
     pub number: i32,
     /// Its Raft group.
     pub group: GroupId,
-    /// Its replicas, the preferred leader first.
+    /// Its replicas, the preferred leader first. While replicas move: those it shall have, then those that go.
     pub replicas: Vec<Replica>,
+    /// The voters its group began with, before the first entry of its log: a new replica opens the group with them
+    /// and learns all later members from the log.
+    pub first_voters: Vec<ReplicaId>,
+    /// Where its replicas are moving, if they are.
+    pub reassignment: Option<Reassignment>,
 }
 
 impl Partition {
-    /// The replica on that broker.
+    /// The replica on that broker: the newest, where one takes another's place.
     pub fn replica_on(&self, broker: BrokerId) -> Option<&Replica> {
-        self.replicas.iter().find(|replica| replica.broker == broker)
+        self.replicas.iter().filter(|replica| replica.broker == broker).max_by_key(|replica| replica.replica)
     }
+
+    /// The replicas it shall have, the preferred leader first: all of them unless some are moving.
+    pub fn target(&self) -> &[Replica] {
+        let count = self.reassignment.as_ref().map_or(self.replicas.len(), |moving| moving.target.len());
+        &self.replicas[..count]
+    }
+
+    /// Brokers that are to get a replica they did not have when the move began.
+    pub fn adding(&self) -> Vec<BrokerId> {
+        let Some(moving) = &self.reassignment else { return Vec::new() };
+        let new = self.target().iter().filter(|replica| !moving.original.contains(&replica.replica));
+        new.map(|replica| replica.broker).collect()
+    }
+
+    /// Brokers whose replica goes when the move is done.
+    pub fn removing(&self) -> Vec<BrokerId> {
+        self.replicas[self.target().len()..].iter().map(|replica| replica.broker).collect()
+    }
+}
+
+/// A move of a partition's replicas that is under way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reassignment {
+    /// Index of the command that set this target: whoever completes the move names it.
+    pub since: LogIndex,
+    /// The replicas before the move: where a cancelled one returns to.
+    pub original: Vec<ReplicaId>,
+    /// The replicas afterwards, the preferred leader first.
+    pub target: Vec<ReplicaId>,
 }
 
 /// A replica of a partition: a Raft id tied to one disk.

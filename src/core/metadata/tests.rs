@@ -8,6 +8,8 @@ use uuid::Uuid;
 use super::*;
 use crate::ids::{BrokerId, DiskId, GroupId, ReplicaId, TopicId};
 
+mod reassignments;
+
 fn disk(number: u32) -> DiskId {
     DiskId(Uuid::from_u128(0xd15c_0000 + u128::from(number)))
 }
@@ -359,7 +361,7 @@ fn what_is_stored_is_read_back_and_checked() {
         *stored.pointer_mut(pointer).unwrap() = value;
         serde_json::from_value::<ClusterState>(stored).expect_err(pointer).to_string()
     };
-    assert!(damaged("/version", 2.into()).contains("version 2 is not known"));
+    assert!(damaged("/version", 1.into()).contains("version 1 is not known"));
     assert!(damaged("/topics/1/name", "t".into()).contains("used twice"));
     assert!(damaged("/topics/1/partitions/0/group", 16.into()).contains("well formed"));
     assert!(damaged("/topics/1/partitions/0/replicas/0/broker", 8.into()).contains("well formed"));
@@ -421,6 +423,17 @@ fn commands() -> impl Strategy<Value = Command> {
             let replicas = NewPartitions::Manual(brokers);
             Command::CreatePartitions(CreatePartitions { topic, count, replicas })
         }),
+        (
+            topic.clone(),
+            -1i32..4,
+            prop::option::of(prop::collection::vec((1u32..6).prop_map(BrokerId), 0..4))
+        )
+            .prop_map(|(topic, partition, target)| {
+                Command::AlterReassignment(AlterReassignment { topic, partition, target })
+            }),
+        (14u64..24, 0u64..80).prop_map(|(group, since)| {
+            Command::CompleteReassignment(CompleteReassignment { group: GroupId(group), since })
+        }),
         (topic, key, prop::option::of(value)).prop_map(|(topic, key, value)| {
             let changes = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
             Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes })
@@ -450,7 +463,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..9) {
+    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..12) {
         let _ = Command::decode(&bytes);
         let _ = Command::decode(&[&[0, kind, 1], &bytes[..]].concat());
     }

@@ -222,11 +222,16 @@ impl ClusterState {
         self.validate_growth(assignments.len(), factor)
     }
 
-    fn validate_replicas(&self, field: &str, brokers: &[BrokerId], factor: usize) -> Result<(), Refusal> {
+    pub(super) fn validate_replicas(
+        &self,
+        field: &str,
+        brokers: &[BrokerId],
+        factor: usize,
+    ) -> Result<(), Refusal> {
         let most = limits::REPLICATION_FACTOR;
         if brokers.is_empty() || brokers.len() > most || brokers.len() != factor {
             let allowed = match factor {
-                0 => format!("1 to {most} brokers"),
+                _ if brokers.is_empty() || brokers.len() > most => format!("1 to {most} brokers"),
                 _ => format!("{} brokers, as for every partition of the topic", factor.min(most)),
             };
             return Err(refuse_assignment(field, format!("of {} brokers", brokers.len()), allowed));
@@ -258,6 +263,6 @@ fn partition_count(wanted: i32) -> Result<usize, Refusal> {
     }
 }
 
-fn refuse_assignment(field: &str, value: impl ToString, allowed: impl Into<String>) -> Refusal {
+pub(super) fn refuse_assignment(field: &str, value: impl ToString, allowed: impl Into<String>) -> Refusal {
     Refusal::new(RefusalCode::InvalidReplicaAssignment, field, value, allowed)
 }

@@ -26,7 +26,7 @@ pub use super::{FollowerStats, IsrSet, Position};
 pub struct IsrTracker {
     config: IsrConfig,
     leader: ReplicaId,
-    /// The voters but the leader: a handful, found by scanning.
+    /// The voters and learners but the leader: a handful, found by scanning.
     followers: Vec<Follower>,
     isr: IsrSet,
     provisional: bool,
@@ -100,7 +100,7 @@ impl IsrTracker {
         if self.isr.contains(replica) {
             return if first_answer { self.changed(IsrChange::default()) } else { None };
         }
-        if !self.may_join(&self.followers[at]) {
+        if !self.followers[at].votes || !self.may_join(&self.followers[at]) {
             return None;
         }
         self.followers[at].entry_strikes = 0;
@@ -166,7 +166,8 @@ impl IsrTracker {
         self.recent.set_window(config.check_interval_ms);
     }
 
-    /// Other voters from now on. A new one begins outside; one that is none any more leaves. The leader stays.
+    /// Other voters from now on. A new one begins outside, unless it was a learner that has caught up; one that is none
+    /// any more leaves. The leader stays.
     pub fn set_voters(
         &mut self,
         voters: &[ReplicaId],
@@ -174,15 +175,44 @@ impl IsrTracker {
         now_ms: u64,
     ) -> Option<IsrChange> {
         let now_ms = self.advance_clock(now_ms);
-        for id in voters {
-            if *id != self.leader && self.find(*id).is_none() {
-                self.followers.push(Follower::new(*id, alive.contains(id), now_ms));
+        let mut joined = Vec::new();
+        for id in voters.iter().filter(|id| **id != self.leader) {
+            match self.find(*id) {
+                Some(at) if !self.followers[at].votes => {
+                    if self.is_caught_up(&self.followers[at]) {
+                        self.isr.add(*id);
+                        joined.push(*id);
+                    }
+                    self.followers[at].votes = true;
+                }
+                Some(_) => {}
+                None => self.followers.push(Follower::new(*id, alive.contains(id), now_ms)),
             }
         }
         let left =
             self.drop_members(|_, follower| (!voters.contains(&follower.id)).then_some(LeaveReason::Removed));
-        self.followers.retain(|follower| voters.contains(&follower.id));
-        left
+        self.followers.retain(|follower| voters.contains(&follower.id) || !follower.votes);
+        if joined.is_empty() {
+            return left;
+        }
+        Some(IsrChange { joined, ..left.unwrap_or_default() })
+    }
+
+    /// Other learners from now on: they are followed like voters and never join the ISR. Call after `set_voters`.
+    pub fn set_learners(&mut self, learners: &[ReplicaId], alive: &[ReplicaId], now_ms: u64) {
+        let now_ms = self.advance_clock(now_ms);
+        self.followers.retain(|follower| follower.votes || learners.contains(&follower.id));
+        for id in learners {
+            if *id != self.leader && self.find(*id).is_none() {
+                let learner = Follower::new(*id, alive.contains(id), now_ms);
+                self.followers.push(Follower { votes: false, ..learner });
+            }
+        }
+    }
+
+    /// Learners that would be in the ISR if they voted.
+    pub fn caught_up_learners(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.followers.iter().filter(|f| !f.votes && self.is_caught_up(f)).map(|f| f.id)
     }
 
     /// Who is in sync, the leader among them.
@@ -239,6 +269,10 @@ impl IsrTracker {
         let members = self.followers.iter().filter(|f| self.isr.contains(f.id));
         let synced = members.map(|f| f.synced.map_or(0, |s| s.index));
         high_watermark::candidate_of(commit, synced.chain([leader_synced]), k)
+    }
+
+    fn is_caught_up(&self, follower: &Follower) -> bool {
+        follower.alive && follower.answered && self.may_join(follower)
     }
 
     fn may_join(&self, follower: &Follower) -> bool {

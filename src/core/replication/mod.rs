@@ -1,7 +1,8 @@
-//! Replication rules of one partition: ISR, high watermark, gate, caretaker, producer state. Pure: events and times in,
+//! Replication rules of one partition: ISR, high watermark, gate, caretaker, moves, producer state. Pure: events and times in,
 //! decisions out; it never reads a clock, never waits and never touches a log or a socket.
 
 pub mod caretaker;
+pub mod configuration;
 pub mod gate;
 pub mod high_watermark;
 mod history;
@@ -10,6 +11,7 @@ mod isr_set;
 mod membership;
 pub mod producer_state;
 mod progress;
+pub mod reassignment;
 
 pub use history::Position;
 pub use isr_set::IsrSet;

@@ -28,6 +28,8 @@ pub struct FollowerStats {
 #[derive(Clone, Debug)]
 pub(super) struct Follower {
     pub(super) id: ReplicaId,
+    /// False for a learner, which never joins the ISR.
+    pub(super) votes: bool,
     pub(super) alive: bool,
     /// It has sent an append answer since this leader began and since its node came alive.
     pub(super) answered: bool,
@@ -45,6 +47,7 @@ impl Follower {
     pub(super) fn new(id: ReplicaId, alive: bool, now_ms: u64) -> Self {
         Self {
             id,
+            votes: true,
             alive,
             answered: false,
             synced: None,

@@ -206,14 +206,14 @@ fn acks(args: &mut Args) -> Acks {
 }
 
 fn outlook(args: &mut Args) -> String {
+    let (reachable, voters): (usize, usize) = (args.get("reachable"), args.get("voters"));
     let outlook = Outlook {
         is_voter: !args.flag("learner"),
         in_last_known_isr: !args.flag("not-in-isr"),
         last_leader_term: args.get("term"),
         led_it: args.flag("led-it"),
         leader_known_dead: args.flag("leader-dead"),
-        reachable_voters: args.get("reachable"),
-        voters: args.get("voters"),
+        reaches_majority: reachable > voters / 2,
         without_leader_ms: args.get("for-ms"),
     };
     match decide(&outlook, 1_000) {
