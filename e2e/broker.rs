@@ -70,9 +70,19 @@ impl Broker {
 
     /// Makes its data folder, as an initial voter.
     pub fn format(&self) {
+        self.format_with(&[]);
+    }
+
+    /// Makes its data folder, for a broker that joins the initial voters.
+    pub fn format_to_join(&self) {
+        self.format_with(&["--join"]);
+    }
+
+    fn format_with(&self, more: &[&str]) {
         let done = Command::new(binary())
             .args(["format", "--cluster-id", "e2e", "--initial-voters", &self.voters])
             .args(["--broker-id", &self.id.to_string()])
+            .args(more)
             .arg("--data-dir")
             .arg(&self.data)
             .output()

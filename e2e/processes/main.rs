@@ -11,5 +11,6 @@ mod faults;
 mod full_disk;
 mod lag;
 mod links;
+mod membership;
 mod scenarios;
 mod steady;

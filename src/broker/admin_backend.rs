@@ -57,7 +57,8 @@ impl AdminOf {
         let now_ms = self.local.clock.now().ms;
         let mut outside = Vec::new();
         for (topic, partition) in cluster.partitions() {
-            if partition.replica_on(self.local.id).is_none() {
+            // A replica that goes need not be in sync any more.
+            if !partition.target().iter().any(|replica| replica.broker == self.local.id) {
                 continue;
             }
             let handle = self.shared.partitions.get(topic.id, partition.number);
@@ -93,7 +94,7 @@ impl AdminOf {
                         topic: topic.name.clone(),
                         partition: partition.number,
                         isr: isr.len() as u32,
-                        replicas: report.replicas.len() as u32,
+                        replicas: (report.replicas.len() - report.adding.len()) as u32,
                         effective_min_isr: report.effective_min_isr,
                         caretaker: report.state == PartitionState::Caretaker,
                         followers: report.followers,

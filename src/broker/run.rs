@@ -364,6 +364,7 @@ fn engine_config(settings: &Settings, folder: &DataFolder) -> EngineConfig {
             min_isr: settings.min_insync_replicas,
         },
         topics: settings.topic_defaults(),
+        learner_bytes_per_second: settings.reassignment_bytes_per_second,
     }
 }
 

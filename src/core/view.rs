@@ -142,6 +142,12 @@ pub struct PartitionReport {
     pub epoch: Term,
     /// Assigned brokers in order of preference.
     pub replicas: Vec<BrokerId>,
+    /// Those of them that are coming: replicas are moving.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adding: Vec<BrokerId>,
+    /// Those of them that go when the move is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removing: Vec<BrokerId>,
     /// Brokers in sync; `None` while unknown.
     pub isr: Option<Vec<BrokerId>>,
     /// Milliseconds since this broker last heard the leader confirm that ISR; `None` while unknown.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
+use chronik_core::replication::configuration::Configuration;
 use raft::eraftpb::{
-    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+    Message, MessageType,
 };
 use raft::{Config, RawNode, StateRole};
 
@@ -113,15 +115,24 @@ pub struct Drained {
     pub after_sync: Vec<Outgoing>,
     /// Committed entries in order.
     pub committed: Vec<LogEntry>,
+    /// Configurations that came into force with them, to be stored: each with the index of its entry.
+    pub memberships: Vec<(LogIndex, Bytes)>,
     /// To be handed back to [`Group::synced`].
     pub ticket: SyncTicket,
 }
 
 /// A change of the group's configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MembershipChange {
     /// Adds a replica that receives the log and does not vote.
     AddLearner(ReplicaId),
+    /// Removes a replica that does not vote.
+    RemoveLearner(ReplicaId),
+    /// Makes these the voters. From then on both they and today's voters must agree, until `LeaveJoint`: by itself raft
+    /// would leave at once, also under a leader that goes.
+    EnterJoint(Vec<ReplicaId>),
+    /// Ends the joint configuration.
+    LeaveJoint,
 }
 
 /// One replica of one group.
@@ -139,6 +150,8 @@ pub struct Group {
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Append messages on their way to one follower, at most.
 const MESSAGES_IN_FLIGHT: usize = 64;
+/// The same for a learner: it is behind by nature, and what it lacks is read from disk while others wait.
+const MESSAGES_IN_FLIGHT_TO_LEARNER: usize = 4;
 /// Bytes a leader appends before the first of them commits, at most.
 const UNCOMMITTED_BYTES: u64 = 64 << 20;
 /// Bytes of committed entries handed out by one drain, at most.
@@ -231,12 +244,29 @@ impl Group {
         self.node.raft.prs().get(replica.0).map(|progress| progress.matched)
     }
 
-    /// Voters of the current configuration, ascending.
-    pub fn voters(&self) -> Vec<ReplicaId> {
-        let mut voters: Vec<_> =
-            self.node.raft.prs().conf().to_conf_state().voters.into_iter().map(ReplicaId).collect();
-        voters.sort_unstable();
-        voters
+    /// The configuration in force, each list ascending.
+    pub fn configuration(&self) -> Configuration {
+        let ascending = |ids: Vec<u64>| {
+            let mut replicas: Vec<_> = ids.into_iter().map(ReplicaId).collect();
+            replicas.sort_unstable();
+            replicas
+        };
+        let ConfState { voters, voters_outgoing, learners, .. } = self.node.raft.prs().conf().to_conf_state();
+        Configuration {
+            voters: ascending(voters),
+            outgoing: ascending(voters_outgoing),
+            learners: ascending(learners),
+        }
+    }
+
+    /// Whether a change of the configuration may be under way: another one would be refused.
+    pub fn is_changing(&self) -> bool {
+        self.node.raft.has_pending_conf()
+    }
+
+    /// Whether the configuration knows `replica` as one that does not vote.
+    pub fn is_learner(&self, replica: ReplicaId) -> bool {
+        self.node.raft.prs().conf().to_conf_state().learners.contains(&replica.0)
     }
 
     /// Whether the configuration knows `replica`, as voter or learner.
@@ -341,17 +371,33 @@ impl Group {
 
     /// Proposes a change of the configuration; it holds once committed and applied.
     pub fn propose_membership(&mut self, change: MembershipChange) -> Result<LogIndex, ProposeError> {
-        let MembershipChange::AddLearner(replica) = change;
-        let mut single = ConfChangeSingle::default();
-        single.set_change_type(ConfChangeType::AddLearnerNode);
-        single.node_id = replica.0;
-        let mut conf_change = ConfChangeV2::default();
-        conf_change.mut_changes().push(single);
+        let conf_change = self.conf_change(change);
         let mut entry = Entry::default();
         entry.set_entry_type(EntryType::EntryConfChangeV2);
         entry.data =
             protobuf::Message::write_to_bytes(&conf_change).expect("writing to memory cannot fail").into();
         self.propose_entry(entry)
+    }
+
+    fn conf_change(&self, change: MembershipChange) -> ConfChangeV2 {
+        let voters = &self.node.raft.prs().conf().to_conf_state().voters;
+        let changes = match &change {
+            MembershipChange::AddLearner(replica) => vec![single(ConfChangeType::AddLearnerNode, replica.0)],
+            MembershipChange::RemoveLearner(replica) => vec![single(ConfChangeType::RemoveNode, replica.0)],
+            MembershipChange::EnterJoint(next) => {
+                let new = next.iter().map(|replica| replica.0).filter(|id| !voters.contains(id));
+                let old = voters.iter().filter(|id| !next.contains(&ReplicaId(**id)));
+                let added = new.map(|id| single(ConfChangeType::AddNode, id));
+                added.chain(old.map(|id| single(ConfChangeType::RemoveNode, *id))).collect()
+            }
+            MembershipChange::LeaveJoint => Vec::new(),
+        };
+        let mut conf_change = ConfChangeV2::default();
+        if matches!(change, MembershipChange::EnterJoint(_)) {
+            conf_change.set_transition(ConfChangeTransition::Explicit);
+        }
+        conf_change.set_changes(changes.into());
+        conf_change
     }
 
     fn propose_entry(&mut self, entry: Entry) -> Result<LogIndex, ProposeError> {
@@ -372,6 +418,17 @@ impl Group {
         if self.leading_term != Some(self.node.raft.term) {
             self.leading_term = Some(self.node.raft.term);
             self.next_offset = self.node.store().end_offset();
+            self.bound_in_flight();
+        }
+    }
+
+    fn bound_in_flight(&mut self) {
+        let Configuration { voters, learners, .. } = self.configuration();
+        for voter in voters {
+            self.node.raft.adjust_max_inflight_msgs(voter.0, MESSAGES_IN_FLIGHT);
+        }
+        for learner in learners {
+            self.node.raft.adjust_max_inflight_msgs(learner.0, MESSAGES_IN_FLIGHT_TO_LEARNER);
         }
     }
 
@@ -405,7 +462,7 @@ impl Group {
         let (at_once, after_sync): (Vec<_>, Vec<_>) =
             outgoing(ready.take_persisted_messages()).into_iter().partition(prompt);
         send.extend(at_once);
-        let committed = self.apply(ready.take_committed_entries())?;
+        let (committed, memberships) = self.apply(ready.take_committed_entries())?;
         let store = self.node.store();
         let drained = Drained {
             entries,
@@ -414,6 +471,7 @@ impl Group {
             send,
             after_sync,
             committed,
+            memberships,
             ticket: SyncTicket {
                 ready: ready.number(),
                 generation: store.generation(),
@@ -454,37 +512,59 @@ impl Group {
         Ok(stored)
     }
 
-    /// Applies what raft itself must know of committed entries and passes all of them on.
-    fn apply(&mut self, committed: Vec<Entry>) -> Result<Vec<LogEntry>, GroupFault> {
-        let Some(last) = committed.last().map(|entry| entry.index) else { return Ok(Vec::new()) };
-        let mut applied = Vec::new();
+    /// Applies what raft itself must know of committed entries; passes on what others must know.
+    fn apply(&mut self, committed: Vec<Entry>) -> Result<Applied, GroupFault> {
+        let (mut passed, mut memberships) = Applied::default();
+        let Some(last) = committed.last().map(|entry| entry.index) else { return Ok((passed, memberships)) };
         for entry in committed {
             if entry.get_entry_type() == EntryType::EntryConfChangeV2 {
-                self.apply_membership(&entry)?;
-            }
-            let base_offset = self.node.store().offset_before(entry.index);
-            if self.id == GroupId::METADATA || entry.get_entry_type() != EntryType::EntryNormal {
-                applied.push(to_log(&entry, base_offset)?);
+                memberships.push((entry.index, self.apply_membership(&entry)?));
+            } else if self.id == GroupId::METADATA {
+                let base_offset = self.node.store().offset_before(entry.index);
+                passed.push(to_log(&entry, base_offset)?);
             }
         }
         self.node.advance_apply_to(last);
+        self.leave_office();
         self.trim();
-        Ok(applied)
+        Ok((passed, memberships))
     }
 
-    fn apply_membership(&mut self, entry: &Entry) -> Result<(), GroupFault> {
+    /// Brings a new configuration into force; gives its bytes, to be stored.
+    fn apply_membership(&mut self, entry: &Entry) -> Result<Bytes, GroupFault> {
         let change: ConfChangeV2 = protobuf::Message::parse_from_carllerche_bytes(&entry.data)
             .map_err(|error| GroupFault::BadEntry { index: entry.index, what: error.to_string() })?;
         let membership = self.node.apply_conf_change(&change)?;
+        let bytes = protobuf::Message::write_to_bytes(&membership).expect("writing to memory cannot fail");
         self.node.mut_store().set_membership(membership);
-        Ok(())
+        self.bound_in_flight();
+        Ok(bytes.into())
     }
 
-    /// The current configuration as bytes, to be stored with the log.
-    pub fn membership_bytes(&self) -> Bytes {
-        let membership = self.node.raft.prs().conf().to_conf_state();
-        protobuf::Message::write_to_bytes(&membership).expect("writing to memory cannot fail").into()
+    /// A leader that the configuration no longer names steps down, and raft would panic if it went on. It hands over
+    /// before it comes to this, unless an earlier leader's change removes it.
+    fn leave_office(&mut self) {
+        let raft = &mut self.node.raft;
+        if raft.state != StateRole::Leader || raft.prs().get(raft.id).is_some() {
+            return;
+        }
+        let furthest = raft.prs().iter().max_by_key(|(_, progress)| progress.matched).map(|(id, _)| *id);
+        if let Some(successor) = furthest {
+            raft.send_timeout_now(successor);
+        }
+        let term = raft.term;
+        raft.become_follower(term, 0);
     }
+}
+
+/// Committed entries that others must know of, and configurations that came into force.
+type Applied = (Vec<LogEntry>, Vec<(LogIndex, Bytes)>);
+
+fn single(kind: ConfChangeType, replica: u64) -> ConfChangeSingle {
+    let mut change = ConfChangeSingle::default();
+    change.set_change_type(kind);
+    change.node_id = replica;
+    change
 }
 
 fn first_membership(config: &GroupConfig) -> ConfState {

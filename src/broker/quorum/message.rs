@@ -88,6 +88,11 @@ impl RaftMessage {
         !self.0.get_entries().is_empty()
     }
 
+    /// Bytes of the entries it carries.
+    pub fn entry_bytes(&self) -> usize {
+        self.0.get_entries().iter().map(|entry| entry.data.len()).sum()
+    }
+
     pub(super) fn lane(&self) -> Lane {
         match self.0.get_msg_type() {
             MessageType::MsgAppend | MessageType::MsgAppendResponse | MessageType::MsgSnapshot => Lane::Bulk,

@@ -35,6 +35,8 @@ pub enum Frame {
     },
     /// The sender lacks these views, which the receiver confirmed.
     WantViews(Vec<GroupId>),
+    /// Metadata commands that groups led by the sender call for; repeated until they no longer do.
+    Commands(Vec<Bytes>),
 }
 
 /// Why bytes are not a frame.
@@ -59,6 +61,7 @@ const HIGH_WATERMARKS: u8 = 2;
 const VIEWS: u8 = 3;
 const PULSE: u8 = 4;
 const WANT_VIEWS: u8 = 5;
+const COMMANDS: u8 = 6;
 
 const TRIPLE_BYTES: usize = 24;
 
@@ -122,6 +125,13 @@ impl Frame {
                 bytes.put_u8(WANT_VIEWS);
                 groups.iter().for_each(|group| put_triple(&mut bytes, *group, 0, 0));
             }
+            Frame::Commands(commands) => {
+                bytes.put_u8(COMMANDS);
+                for command in commands {
+                    bytes.put_u32_le(command.len() as u32);
+                    bytes.put_slice(command);
+                }
+            }
         }
         bytes.freeze()
     }
@@ -153,6 +163,17 @@ impl Frame {
                 Ok(Frame::Pulse { metadata_index, confirmed })
             }
             WANT_VIEWS => Ok(Frame::WantViews(triples(bytes)?.map(|(group, _, _)| group).collect())),
+            COMMANDS => {
+                let mut commands = Vec::new();
+                while bytes.has_remaining() {
+                    let length = bytes.try_get_u32_le().map_err(|_| FrameError::Cut)? as usize;
+                    if length > bytes.remaining() {
+                        return Err(FrameError::Cut);
+                    }
+                    commands.push(bytes.split_to(length));
+                }
+                Ok(Frame::Commands(commands))
+            }
             kind => Err(FrameError::Kind(kind)),
         }
     }
@@ -199,6 +220,15 @@ mod tests {
         assert!(matches!(Frame::decode(bytes.slice(..bytes.len() - 1)), Err(FrameError::Cut)));
         let Frame::HighWatermarks(items) = Frame::decode(bytes).unwrap() else { panic!("another kind") };
         assert_eq!(items, [item]);
+    }
+
+    #[test]
+    fn commands_survive_the_wire_and_a_cut_is_refused() {
+        let commands = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"three")];
+        let bytes = Frame::Commands(commands.clone()).encode();
+        assert!(matches!(Frame::decode(bytes.slice(..bytes.len() - 1)), Err(FrameError::Cut)));
+        let Frame::Commands(read) = Frame::decode(bytes).unwrap() else { panic!("another kind") };
+        assert_eq!(read, commands);
     }
 
     proptest! {

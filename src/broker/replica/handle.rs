@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use chronik_core::ids::{BrokerId, GroupId, Offset, Term, TopicId};
+use chronik_core::ids::{BrokerId, GroupId, Offset, ReplicaId, Term, TopicId};
 use chronik_core::view::FollowerLag;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -42,6 +42,8 @@ pub enum Leadership {
 pub struct PartitionHandle {
     /// Its group.
     pub group: GroupId,
+    /// Its Raft id.
+    pub replica: ReplicaId,
     /// Its topic.
     pub topic: TopicId,
     /// The topic's name.
@@ -60,7 +62,7 @@ pub struct PartitionHandle {
 
 impl PartitionHandle {
     pub(super) fn new(
-        group: GroupId,
+        (group, replica): (GroupId, ReplicaId),
         topic: TopicId,
         topic_name: String,
         partition: i32,
@@ -68,6 +70,7 @@ impl PartitionHandle {
     ) -> Self {
         Self {
             group,
+            replica,
             topic,
             topic_name,
             partition,

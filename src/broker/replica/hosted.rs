@@ -56,16 +56,25 @@ impl Hosted {
 
     /// Brokers with a vote, in order of preference as leader.
     pub(super) fn voters(&self) -> Vec<BrokerId> {
-        let voters = self.group.voters();
         match &self.serves {
-            Serves::Metadata(_) => voters.iter().filter_map(|replica| self.broker_of(*replica)).collect(),
-            Serves::Partition(partition) => partition
-                .assignment
-                .members
-                .iter()
-                .filter(|member| voters.contains(&member.replica))
-                .map(|member| member.broker)
-                .collect(),
+            Serves::Metadata(_) => {
+                let voters = self.group.configuration().voters;
+                voters.iter().filter_map(|replica| self.broker_of(*replica)).collect()
+            }
+            Serves::Partition(partition) => {
+                let members = partition.assignment.members.iter();
+                let voters = members.filter(|member| partition.configuration.votes(member.replica));
+                voters.map(|member| member.broker).collect()
+            }
+        }
+    }
+
+    /// Whether brokers that satisfy `up` hold enough votes to elect a leader.
+    pub(super) fn has_majority(&self, up: impl Fn(BrokerId) -> bool) -> bool {
+        let up = |replica| self.broker_of(replica).is_some_and(&up);
+        match &self.serves {
+            Serves::Metadata(_) => self.group.configuration().has_majority(up),
+            Serves::Partition(partition) => partition.configuration.has_majority(up),
         }
     }
 

@@ -1,8 +1,9 @@
 //! The metadata group's replica: applies committed commands, answers their proposers. Decides nothing about commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chronik_core::ids::{GroupId, LogIndex, Term};
 use chronik_core::metadata::{Applied, ClusterState, Command, DecodeError};
 use tokio::sync::{oneshot, watch};
@@ -21,6 +22,9 @@ pub enum CommandError {
     Unknown,
 }
 
+/// Commands that groups call for under way at once, at most.
+const CALLED_FOR: usize = 1_024;
+
 /// How a proposer hears of its command: where it was applied and with what result.
 pub type CommandReply = oneshot::Sender<Result<(LogIndex, Applied), CommandError>>;
 
@@ -33,6 +37,8 @@ pub(super) struct Metadata {
     known_at_start: LogIndex,
     next_group_at_start: GroupId,
     pending: BTreeMap<LogIndex, (Term, CommandReply)>,
+    /// Commands that groups call for and that were proposed in this term and not applied yet.
+    called_for: HashSet<Bytes>,
 }
 
 impl Metadata {
@@ -46,6 +52,7 @@ impl Metadata {
             published,
             role: GroupRole { term: 0, leads: false, leader: None },
             pending: BTreeMap::new(),
+            called_for: HashSet::new(),
         }
     }
 
@@ -69,6 +76,7 @@ impl Metadata {
             for (_, (_, reply)) in std::mem::take(&mut self.pending) {
                 let _ = reply.send(Err(CommandError::Unknown));
             }
+            self.called_for.clear();
             if role.leads {
                 tracing::info!(epoch = role.term, "lead metadata group");
             }
@@ -88,6 +96,23 @@ impl Metadata {
         }
     }
 
+    /// Proposes a command that a group calls for, unless that is done already or the state would refuse it. Nobody waits
+    /// for it: the group asks again as long as its state calls for it.
+    pub(super) fn propose_called_for(&mut self, group: &mut Group, bytes: Bytes) {
+        if !self.role.leads || self.called_for.len() >= CALLED_FOR || self.called_for.contains(&bytes) {
+            return;
+        }
+        let fits = match Command::decode(&bytes) {
+            Ok(Command::CompleteReassignment(done)) => {
+                self.state.validate_complete_reassignment(&done).is_ok()
+            }
+            _ => false,
+        };
+        if fits && group.propose(EntryKind::Command, bytes.clone(), 0).is_ok() {
+            self.called_for.insert(bytes);
+        }
+    }
+
     /// Applies committed entries in order; true if the state changed.
     pub(super) fn apply(&mut self, committed: &[LogEntry]) -> Result<bool, DecodeError> {
         let mut changed = false;
@@ -96,6 +121,7 @@ impl Metadata {
                 continue;
             }
             let command = Command::decode(&entry.payload)?;
+            self.called_for.remove(&entry.payload);
             let applied = self.state.apply(entry.index, &command);
             if entry.index <= self.known_at_start {
                 self.next_group_at_start = self.state.next_group();

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::replication::Position;
 use chronik_core::replication::caretaker::{self, Outlook};
+use chronik_core::replication::configuration::Configuration;
 use chronik_core::replication::gate::{self, Acks, Refusal, Standing, Verdict};
 use chronik_core::replication::high_watermark::{HighWatermark, effective_min_isr};
 use chronik_core::replication::isr::{IsrChange, IsrConfig, IsrTracker, Leadership as LeaderStart};
 use chronik_core::replication::producer_state::ProducerState;
+use chronik_core::replication::reassignment::{self, Step};
 use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
 
 use super::append::{AppendError, AppendReply, AppendRequest, Appended};
@@ -44,8 +46,12 @@ pub(super) struct Member {
 /// What metadata says about the partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Assignment {
-    /// In order of preference.
+    /// In order of preference; while replicas move, those that come and those that go.
     pub(super) members: Vec<Member>,
+    /// The replicas there shall be, in order of preference.
+    pub(super) target: Vec<ReplicaId>,
+    /// The move that is under way, by the metadata index that began it.
+    pub(super) moving: Option<LogIndex>,
     pub(super) isr: IsrConfig,
     /// Metadata index at which members or limits last changed.
     pub(super) since: LogIndex,
@@ -68,6 +74,8 @@ const READABLE_LAG_MS: u64 = 1_000;
 pub(super) struct Partition {
     pub(super) handle: Arc<PartitionHandle>,
     pub(super) assignment: Assignment,
+    /// The group's members as its log says, which metadata may be ahead of.
+    pub(super) configuration: Configuration,
     role: GroupRole,
     leading: Option<Leading>,
     producers: ProducerState,
@@ -88,6 +96,7 @@ impl Partition {
             recorded: log.last_index(),
             handle,
             assignment,
+            configuration: group.configuration(),
             role: GroupRole { term: 0, leads: false, leader: None },
             leading: None,
             producers,
@@ -115,7 +124,7 @@ impl Partition {
     }
 
     pub(super) fn effective_min_isr(&self) -> u32 {
-        effective_min_isr(self.assignment.members.len() as u32, self.assignment.isr.min_isr)
+        effective_min_isr(self.configuration.voters.len() as u32, self.assignment.isr.min_isr)
     }
 
     // ---- events -------------------------------------------------------------------------------------------------
@@ -153,19 +162,13 @@ impl Partition {
             .flat_map(|view| view.isr.iter())
             .filter_map(|broker| self.replica_on(*broker))
             .collect();
-        let alive: Vec<ReplicaId> = self
-            .assignment
-            .members
-            .iter()
-            .filter(|member| around.liveness.is_up(member.broker))
-            .map(|member| member.replica)
-            .collect();
+        let alive = self.alive(around);
         let epoch_start = group.end_index();
-        let tracker = IsrTracker::initialize(
+        let mut tracker = IsrTracker::initialize(
             self.assignment.isr,
             LeaderStart {
                 leader: group.replica(),
-                voters: &group.voters(),
+                voters: &self.configuration.voters,
                 last_known_isr: &last_isr,
                 alive: &alive,
                 end: Position { index: epoch_start, offset: group.end_offset() },
@@ -174,6 +177,7 @@ impl Partition {
             },
             around.now.ms,
         );
+        tracker.set_learners(&self.configuration.learners, &alive, around.now.ms);
         self.leading = Some(Leading {
             term: self.role.term,
             epoch_start,
@@ -206,20 +210,55 @@ impl Partition {
         self.handle.set_leadership(Leadership::Quarantined { reason });
     }
 
-    /// Takes what metadata says now.
-    pub(super) fn assign(&mut self, assignment: Assignment, group: &Group, around: Surroundings<'_>) {
-        if let Some(leading) = &mut self.leading {
-            leading.tracker.set_config(assignment.isr);
-            let voters = group.voters();
-            let alive: Vec<ReplicaId> = assignment
-                .members
-                .iter()
-                .filter(|member| around.liveness.is_up(member.broker))
-                .map(|member| member.replica)
-                .collect();
-            leading.tracker.set_voters(&voters, &alive, around.now.ms);
-        }
+    /// Takes what metadata says now. Who votes is the group's own log to say.
+    pub(super) fn assign(&mut self, assignment: Assignment, around: Surroundings<'_>) {
         self.assignment = assignment;
+        if let Some(leading) = &mut self.leading {
+            leading.tracker.set_config(self.assignment.isr);
+        }
+        // A member of which metadata had not told yet was taken for dead.
+        for Member { replica, broker } in self.assignment.members.clone() {
+            self.replica_alive(replica, around.liveness.is_up(broker), around);
+        }
+    }
+
+    /// The group's configuration changed.
+    pub(super) fn configured(&mut self, group: &Group, around: Surroundings<'_>) {
+        self.configuration = group.configuration();
+        let Configuration { voters, outgoing, learners } = &self.configuration;
+        tracing::info!(
+            topic = %self.handle.topic_name, partition = self.handle.partition, ?voters, ?outgoing, ?learners,
+            "change members"
+        );
+        let alive = self.alive(around);
+        if let Some(leading) = &mut self.leading {
+            let change = leading.tracker.set_voters(&self.configuration.voters, &alive, around.now.ms);
+            leading.tracker.set_learners(&self.configuration.learners, &alive, around.now.ms);
+            self.report(change, around);
+        }
+    }
+
+    fn alive(&self, around: Surroundings<'_>) -> Vec<ReplicaId> {
+        let up = self.assignment.members.iter().filter(|member| around.liveness.is_up(member.broker));
+        up.map(|member| member.replica).collect()
+    }
+
+    /// The leader's next step towards the replicas there shall be.
+    pub(super) fn next_step(&self, group: &Group, around: Surroundings<'_>) -> Step {
+        let Some(leading) = &self.leading else { return Step::Settled };
+        let in_sync: Vec<ReplicaId> = leading.tracker.isr().iter().collect();
+        let caught_up: Vec<ReplicaId> = leading.tracker.caught_up_learners().collect();
+        reassignment::decide(&reassignment::Outlook {
+            own: group.replica(),
+            target: &self.assignment.target,
+            moving: self.assignment.moving.is_some(),
+            configuration: &self.configuration,
+            change_pending: group.is_changing(),
+            alive: &self.alive(around),
+            in_sync: &in_sync,
+            caught_up: &caught_up,
+            min_isr: self.assignment.isr.min_isr,
+        })
     }
 
     /// An append answer arrived from `replica`.
@@ -240,8 +279,13 @@ impl Partition {
 
     /// Node liveness spoke about a broker.
     pub(super) fn set_alive(&mut self, broker: BrokerId, alive: bool, around: Surroundings<'_>) {
-        let replica = self.replica_on(broker);
-        if let (Some(leading), Some(replica)) = (&mut self.leading, replica) {
+        if let Some(replica) = self.replica_on(broker) {
+            self.replica_alive(replica, alive, around);
+        }
+    }
+
+    fn replica_alive(&mut self, replica: ReplicaId, alive: bool, around: Surroundings<'_>) {
+        if let Some(leading) = &mut self.leading {
             let change = leading.tracker.set_alive(replica, alive, around.now.ms);
             self.report(change, around);
         }
@@ -397,7 +441,7 @@ impl Partition {
 
     /// Lets only a leader through that may accept a write with these acks.
     fn gate(&self, acks: Acks, around: Surroundings<'_>) -> Result<(), AppendError> {
-        let quorum_lost = self.quorum_is_lost(around);
+        let quorum_lost = !self.reaches_majority(around);
         let min_isr = self.effective_min_isr();
         let isr = self.leading.as_ref().map_or(0, |leading| leading.tracker.isr().len());
         let standing = match &self.leading {
@@ -421,12 +465,10 @@ impl Partition {
         AppendError::NotLeader { leader, epoch: self.role.term }
     }
 
-    fn reachable(&self, around: Surroundings<'_>) -> usize {
-        self.assignment.members.iter().filter(|member| around.liveness.is_up(member.broker)).count()
-    }
-
-    pub(super) fn quorum_is_lost(&self, around: Surroundings<'_>) -> bool {
-        self.reachable(around) <= self.assignment.members.len() / 2
+    /// Whether voters that could decide are heard, this replica among them; during a change of voters, of both halves.
+    pub(super) fn reaches_majority(&self, around: Surroundings<'_>) -> bool {
+        let up = |replica| self.broker_of(replica).is_some_and(|broker| around.liveness.is_up(broker));
+        self.configuration.has_majority(up)
     }
 
     // ---- what follows from it -----------------------------------------------------------------------------------
@@ -479,8 +521,7 @@ impl Partition {
             last_leader_term: self.real_leader.epoch,
             led_it: self.real_leader.broker == Some(around.own),
             leader_known_dead: self.real_leader.broker.is_some_and(|broker| around.liveness.is_dead(broker)),
-            reachable_voters: self.reachable(around),
-            voters: self.assignment.members.len(),
+            reaches_majority: self.reaches_majority(around),
             without_leader_ms: leaderless_ms,
         };
         let decision = caretaker::decide(&outlook, CARETAKER_PATIENCE_MS);

@@ -74,7 +74,9 @@ impl Reports {
             replicas: partition.replicas.iter().map(|replica| replica.broker).collect(),
             isr: None,
             isr_age_ms: None,
-            effective_min_isr: effective_min_isr(partition.replicas.len() as u32, min_isr),
+            adding: partition.adding(),
+            removing: partition.removing(),
+            effective_min_isr: effective_min_isr(partition.target().len() as u32, min_isr),
             provisional: false,
             version: 0,
             quarantined: None,
@@ -182,8 +184,10 @@ pub fn totals(partitions: &[PartitionReport]) -> PartitionTotals {
             (_, PartitionState::Offline) => totals.offline += 1,
             (Some(isr), _) => {
                 let size = isr.len() as u32;
-                totals.in_sync += u32::from(isr.len() == report.replicas.len());
-                totals.under_replicated += u32::from(isr.len() < report.replicas.len());
+                // As in Kafka: who is only coming is not missed yet.
+                let expected = report.replicas.len() - report.adding.len();
+                totals.in_sync += u32::from(isr.len() >= expected);
+                totals.under_replicated += u32::from(isr.len() < expected);
                 totals.at_min_isr += u32::from(size == report.effective_min_isr);
                 totals.under_min_isr += u32::from(size < report.effective_min_isr);
             }

@@ -74,6 +74,12 @@ static TABLE: &[Api] = &[
     api(ApiKey::IncrementalAlterConfigs, (0, 1), &layout::INCREMENTAL_ALTER_CONFIGS, |c| {
         c.queued(incremental_alter_configs::handle)
     }),
+    api(ApiKey::AlterPartitionReassignments, (0, 1), &layout::ALTER_PARTITION_REASSIGNMENTS, |c| {
+        c.queued(alter_partition_reassignments::handle)
+    }),
+    api(ApiKey::ListPartitionReassignments, (0, 0), &layout::LIST_PARTITION_REASSIGNMENTS, |c| {
+        c.queued(list_partition_reassignments::handle)
+    }),
     api(ApiKey::DescribeCluster, (0, 2), &layout::DESCRIBE_CLUSTER, |c| c.queued(describe_cluster::handle)),
     api(ApiKey::DescribeTopicPartitions, (0, 0), &layout::DESCRIBE_TOPIC_PARTITIONS, |c| {
         c.queued(describe_topic_partitions::handle)

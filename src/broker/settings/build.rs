@@ -30,6 +30,7 @@ impl Settings {
             default_replication_factor: number(sources, "default-replication-factor")?,
             clients: client_limits(sources)?,
             raft: raft(sources)?,
+            reassignment_bytes_per_second: number(sources, "reassignment-throttle-bytes-per-second")?,
             peer_silence: Duration::from_millis(number(sources, "peer-silence-ms")?),
             journal_segment_bytes: number(sources, "journal-segment-bytes")?,
             shutdown_grace: Duration::from_secs(number(sources, "shutdown-grace-seconds")?),

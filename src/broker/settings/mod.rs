@@ -96,6 +96,8 @@ pub struct Settings {
     pub default_replication_factor: i32,
     pub clients: ClientLimits,
     pub raft: RaftSettings,
+    /// Bytes per second to learners; 0 for no limit.
+    pub reassignment_bytes_per_second: u64,
     /// Silence after which a peer counts as dead.
     pub peer_silence: Duration,
     pub journal_segment_bytes: u64,

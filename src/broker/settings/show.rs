@@ -36,6 +36,11 @@ impl Settings {
             ("chronik.peer.listener", self.peer_bind.to_string(), "peer-listener"),
             ("chronik.peer.silence.timeout.ms", self.peer_silence.as_millis().to_string(), "peer-silence-ms"),
             (
+                "chronik.reassignment.throttle.bytes.per.second",
+                self.reassignment_bytes_per_second.to_string(),
+                "reassignment-throttle-bytes-per-second",
+            ),
+            (
                 "chronik.requests.in.flight",
                 self.clients.max_requests_per_connection.to_string(),
                 "max-requests-per-connection",

@@ -235,6 +235,14 @@ pub(super) const SPECS: &[Spec] = &[
         (200, 60_000),
         "Silence after which another broker counts as dead; at least two heartbeats",
     ),
+    number(
+        RAFT,
+        "reassignment-throttle-bytes-per-second",
+        "BYTES",
+        "0",
+        (0, 1_000_000_000_000),
+        "What a broker sends to new replicas that catch up, all together; 0 for no limit",
+    ),
     text(
         WATCHING,
         "log-level",

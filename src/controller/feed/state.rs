@@ -169,6 +169,8 @@ mod tests {
             epoch: 1,
             replicas: [1, 2, 3].map(BrokerId).to_vec(),
             isr: Some(isr.iter().copied().map(BrokerId).collect()),
+            adding: Vec::new(),
+            removing: Vec::new(),
             isr_age_ms: Some(5),
             effective_min_isr: 2,
             provisional: false,

@@ -26,6 +26,8 @@ pub fn partition(partition: i32, isr: Option<&[u32]>) -> PartitionReport {
         epoch: 3,
         replicas: [1, 2, 3].map(BrokerId).to_vec(),
         isr: isr.map(|isr| isr.iter().copied().map(BrokerId).collect()),
+        adding: Vec::new(),
+        removing: Vec::new(),
         isr_age_ms: isr.map(|_| 20),
         effective_min_isr: 2,
         provisional: false,

@@ -31,6 +31,11 @@ pub const BROKER_KEYS: &[BrokerKey] = &[
     key("chronik.metrics.per.partition", Boolean, "Whether metrics have one series per partition."),
     key("chronik.peer.listener", String, "Address other brokers connect to."),
     key("chronik.peer.silence.timeout.ms", Long, "Silence after which another broker counts as dead."),
+    key(
+        "chronik.reassignment.throttle.bytes.per.second",
+        Long,
+        "Bytes this broker sends to new replicas that catch up, all together; 0 for no limit.",
+    ),
     key("chronik.requests.in.flight", Int, "Requests of one connection that may be under way at once."),
     key("connections.max.idle.ms", Long, "Silence after which a client's connection is closed."),
     key("controlled.shutdown.enable", Boolean, "Always true: leaderships move away before a stop."),

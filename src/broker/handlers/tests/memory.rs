@@ -204,6 +204,8 @@ impl Backend for MemoryBackend {
             epoch: 5,
             isr: Some(replicas.clone()),
             replicas,
+            adding: Vec::new(),
+            removing: Vec::new(),
             isr_age_ms: Some(3),
             effective_min_isr: 1,
             provisional: false,

@@ -7,6 +7,7 @@ pub(crate) mod memory;
 mod metadata;
 mod offsets;
 mod produce;
+mod reassignments;
 pub(crate) mod replica;
 
 use kafka_protocol::messages::TopicName;

@@ -32,7 +32,7 @@ impl<T: Transport> Engine<T> {
         let voters = hosted.voters();
         let live: Vec<BrokerId> =
             voters.iter().copied().filter(|broker| self.shared.liveness.is_up(*broker)).collect();
-        if live.len() <= voters.len() / 2 {
+        if !hosted.has_majority(|broker| self.shared.liveness.is_up(broker)) {
             hosted.next_campaign_ms = None;
             return;
         }
@@ -82,7 +82,7 @@ impl<T: Transport> Engine<T> {
 }
 
 fn metadata_successor(hosted: &Hosted, around: Surroundings<'_>) -> Option<ReplicaId> {
-    let voters = hosted.group.voters().into_iter();
+    let voters = hosted.group.configuration().voters.into_iter();
     let candidates = voters.filter(|replica| {
         hosted.broker_of(*replica).is_some_and(|broker| broker != around.own && around.liveness.is_up(broker))
     });

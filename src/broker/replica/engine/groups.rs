@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chronik_core::config::{TopicConfig, TopicDefaults};
-use chronik_core::ids::{GroupId, ReplicaId};
-use chronik_core::metadata::{ClusterState, Topic};
+use chronik_core::ids::{GroupId, LogIndex, ReplicaId, TopicId};
+use chronik_core::metadata::{self, ClusterState, Replica, Topic};
 use chronik_core::replication::isr::IsrConfig;
 
 use super::{Engine, surroundings};
-use crate::log::{GroupHeader, GroupKind, GroupLog, HardState, RecoveredGroup, WriteOp};
+use crate::log::{EntryKind, GroupHeader, GroupKind, GroupLog, HardState, RecoveredGroup, WriteOp};
 use crate::quorum::{Group, GroupConfig, GroupFault};
 use crate::replica::handle::PartitionHandle;
 use crate::replica::hosted::{Hosted, Serves};
 use crate::replica::metadata::Metadata;
 use crate::replica::outbox::Transport;
 use crate::replica::partition::{Assignment, Member, Partition, Surroundings};
+
+/// Entries looked through at a time when a replica is opened.
+const METAS_AT_ONCE: usize = 4_096;
 
 impl<T: Transport> Engine<T> {
     /// Runs `work` on a group; a fault or a panic of raft takes that group out of service and nothing else.
@@ -166,42 +169,62 @@ impl<T: Transport> Engine<T> {
         let state = metadata.state().clone();
         let mut named = BTreeSet::new();
         for (topic, partition) in state.partitions() {
-            let Some(own) = partition.replica_on(self.config.broker) else { continue };
+            let own = partition.replica_on(self.config.broker);
+            let Some(own) = own.filter(|replica| replica.disk == self.config.disk) else { continue };
             named.insert(partition.group);
-            let assignment = Assignment {
-                members: partition
-                    .replicas
-                    .iter()
-                    .map(|replica| Member { replica: replica.replica, broker: replica.broker })
-                    .collect(),
-                isr: isr_config(&self.config.isr, &self.config.topics, topic),
-                since: state.applied(),
-            };
+            let known = self.replica_here(topic.id, partition);
+            if known.is_some_and(|known| known != own.replica) {
+                self.discard(partition.group, "another replica takes its place");
+            }
+            let assignment = self.assignment(topic, partition, state.applied());
             if self.hosted.contains_key(&partition.group) {
                 self.reassign(partition.group, assignment);
             } else if self.shared.partitions.get(topic.id, partition.number).is_none()
-                && own.disk == self.config.disk
+                && !self.removing.contains(&partition.group)
             {
                 let header = GroupHeader {
                     kind: GroupKind::Partition,
                     topic: Some(topic.id),
                     partition: partition.number,
                     replica: own.replica,
-                    voters: partition.replicas.iter().map(|replica| replica.replica).collect(),
+                    voters: partition.first_voters.clone(),
                     learners: Vec::new(),
                 };
                 self.open_partition(partition.group, header, topic, assignment);
             }
         }
-        self.remove_deleted(&state, &named);
+        self.remove_unnamed(&state, &named);
         self.pulse_due = true;
+    }
+
+    fn assignment(&self, topic: &Topic, partition: &metadata::Partition, since: LogIndex) -> Assignment {
+        // A replica whose broker has got a newer one lives nowhere any more.
+        let lives = |replica: &&Replica| {
+            partition.replica_on(replica.broker).is_some_and(|newest| newest.replica == replica.replica)
+        };
+        let members = partition.replicas.iter().filter(lives);
+        Assignment {
+            members: members
+                .map(|replica| Member { replica: replica.replica, broker: replica.broker })
+                .collect(),
+            target: partition.target().iter().map(|replica| replica.replica).collect(),
+            moving: partition.reassignment.as_ref().map(|moving| moving.since),
+            isr: isr_config(&self.config.isr, &self.config.topics, topic),
+            since,
+        }
+    }
+
+    /// The replica of a partition that this disk holds, in service or not.
+    fn replica_here(&self, topic: TopicId, partition: &metadata::Partition) -> Option<ReplicaId> {
+        let open = self.shared.partitions.get(topic, partition.number).map(|handle| handle.replica);
+        open.or_else(|| self.recovered.get(&partition.group).map(|found| found.header.replica))
     }
 
     fn open_partition(&mut self, id: GroupId, header: GroupHeader, topic: &Topic, assignment: Assignment) {
         let recovered = self.recovered.remove(&id).unwrap_or_else(|| self.absent(id, header.clone()));
         let log = Arc::clone(&recovered.log);
         let handle = Arc::new(PartitionHandle::new(
-            id,
+            (id, header.replica),
             topic.id,
             topic.name.clone(),
             header.partition,
@@ -209,7 +232,7 @@ impl<T: Transport> Engine<T> {
         ));
         self.shared.partitions.insert(Arc::clone(&handle));
         let config = GroupConfig {
-            applied: recovered.state.commit,
+            applied: applied_at_start(&recovered),
             ..self.group_config(id, &recovered.header, recovered.membership.clone().map(|(_, bytes)| bytes))
         };
         let opened = match &recovered.damage {
@@ -232,42 +255,77 @@ impl<T: Transport> Engine<T> {
 
     fn reassign(&mut self, id: GroupId, mut assignment: Assignment) {
         let around = surroundings(&self.config, &self.shared, self.now);
-        let Some(Hosted { group, serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&id)
-        else {
+        let Some(Hosted { serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&id) else {
             return;
         };
         let known = &partition.assignment;
-        if known.members == assignment.members && known.isr == assignment.isr {
+        assignment.since = known.since;
+        if *known == assignment {
             return;
         }
         assignment.since = around.metadata_index;
-        partition.assign(assignment, group, around);
+        partition.assign(assignment, around);
+        self.shared.views.announce(id);
         self.touched.insert(id);
     }
 
-    /// Removes hosted partitions that metadata no longer names. Group ids only grow: one that is not named and below
-    /// the next to be given was deleted; one at or above it is not known yet.
-    fn remove_deleted(&mut self, state: &ClusterState, named: &BTreeSet<GroupId>) {
-        let deleted =
+    /// Removes the data of partitions of which metadata no longer names a replica here. Group ids only grow: one that
+    /// is not named and below the next to be given was deleted or moved away; one at or above it is not known yet.
+    fn remove_unnamed(&mut self, state: &ClusterState, named: &BTreeSet<GroupId>) {
+        let unnamed =
             |id: &GroupId| *id != GroupId::METADATA && !named.contains(id) && *id < state.next_group();
-        let gone: BTreeSet<GroupId> =
-            self.hosted.keys().chain(self.recovered.keys()).filter(|id| deleted(id)).copied().collect();
-        for id in gone {
-            self.recovered.remove(&id);
-            self.touched.remove(&id);
-            self.gathering.push(WriteOp::RemoveGroup { group: id });
-            if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {
-                let around = surroundings(&self.config, &self.shared, self.now);
-                partition.quarantine("the topic was deleted".to_owned(), around);
-            }
+        let mut gone: BTreeSet<GroupId> = self.hosted.keys().chain(self.recovered.keys()).copied().collect();
+        gone.extend(self.shared.partitions.all().iter().map(|handle| handle.group));
+        for id in gone.into_iter().filter(unnamed) {
+            self.discard(id, "the partition was deleted or moved to other brokers");
         }
-        for handle in self.shared.partitions.all() {
-            if deleted(&handle.group) {
-                self.shared.partitions.remove(handle.topic, handle.partition);
-            }
-        }
-        self.shared.views.forget_all(deleted);
+        self.shared.views.forget_all(|id| *id < state.next_group() && state.group(*id).is_none());
     }
+
+    /// Ends this disk's replica of a group and deletes its data.
+    fn discard(&mut self, id: GroupId, reason: &str) {
+        self.recovered.remove(&id);
+        self.touched.remove(&id);
+        if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {
+            let around = surroundings(&self.config, &self.shared, self.now);
+            partition.quarantine(reason.to_owned(), around);
+        }
+        for handle in self.shared.partitions.all().iter().filter(|handle| handle.group == id) {
+            self.shared.partitions.remove(handle.topic, handle.partition);
+        }
+        if self.removing.insert(id) {
+            self.gathering.push(WriteOp::RemoveGroup { group: id });
+        }
+    }
+
+    /// Removals that are on disk: a new replica of such a group may be opened now.
+    pub(super) fn removals_written(&mut self, ops: &[WriteOp]) {
+        let mut any = false;
+        for op in ops {
+            if let WriteOp::RemoveGroup { group } = op {
+                any |= self.removing.remove(group);
+            }
+        }
+        if any {
+            self.follow_metadata();
+        }
+    }
+}
+
+/// Committed entries are delivered from after this index. What was committed is applied by the time it is stored as
+/// such, but for a change of members: its configuration is stored one write later, so it is looked for.
+fn applied_at_start(recovered: &RecoveredGroup) -> LogIndex {
+    let commit = recovered.state.commit;
+    let mut next = recovered.membership.as_ref().map_or(0, |(index, _)| *index) + 1;
+    while next <= commit {
+        let metas = recovered.log.metas(next, commit + 1, METAS_AT_ONCE);
+        let Some(last) = metas.last() else { break };
+        if let Some(change) = metas.iter().find(|meta| meta.kind == EntryKind::Membership) {
+            return change.index - 1;
+        }
+        next = last.index + 1;
+    }
+    commit
 }
 
 fn open_group(config: &GroupConfig, log: Arc<GroupLog>, state: HardState) -> Result<Group, String> {

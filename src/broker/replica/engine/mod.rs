@@ -7,7 +7,9 @@
 mod elections;
 mod groups;
 mod observe;
+mod moves;
 mod peers;
+mod throttle;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,11 +18,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
-use chronik_core::metadata::ClusterState;
+use chronik_core::metadata::{ClusterState, Command};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::sync::{oneshot, watch};
 
 pub use self::observe::{MemberState, ReplicaState};
+use self::throttle::Throttle;
 use self::writes::{Gathering, UnderWay};
 use super::clock::Now;
 use super::event::Event;
@@ -49,6 +52,8 @@ pub struct EngineConfig {
     pub isr: IsrConfig,
     /// Configs where a topic sets none.
     pub topics: TopicDefaults,
+    /// Bytes per second sent to learners altogether; 0 for as many as they take.
+    pub learner_bytes_per_second: u64,
 }
 
 /// What the engine shares with the rest of the broker.
@@ -93,6 +98,11 @@ pub struct Engine<T> {
     recovered: HashMap<GroupId, RecoveredGroup>,
     outbox: Outbox<T>,
     touched: BTreeSet<GroupId>,
+    /// Groups whose removal is not on disk yet.
+    removing: BTreeSet<GroupId>,
+    /// Metadata commands that groups led here call for, as of the last tick.
+    wanted: BTreeMap<GroupId, Command>,
+    throttle: Throttle,
     gathering: Gathering,
     /// The write under way, kept until it is known to be on disk.
     under_way: Option<UnderWay>,
@@ -118,6 +128,7 @@ impl<T: Transport> Engine<T> {
         now: Now,
     ) -> Self {
         let mut engine = Self {
+            throttle: Throttle::new(config.learner_bytes_per_second, now.ms),
             config,
             shared,
             log,
@@ -125,6 +136,8 @@ impl<T: Transport> Engine<T> {
             recovered: recovered.into_iter().map(|group| (group.group, group)).collect(),
             outbox: Outbox::new(transport),
             touched: BTreeSet::new(),
+            removing: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             gathering: Gathering::default(),
             under_way: None,
             retry_at_ms: None,
@@ -226,9 +239,11 @@ impl<T: Transport> Engine<T> {
                 Ok(())
             });
             self.stand_for_election(group);
+            self.advance_move(group);
             self.touched.insert(group);
         }
         self.hand_over_leaderships();
+        self.ask_for_wanted();
     }
 }
 

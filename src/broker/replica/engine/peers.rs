@@ -78,6 +78,7 @@ impl<T: Transport> Engine<T> {
             Ok(Frame::Pulse { metadata_index, confirmed }) => {
                 self.hear_pulse(from, metadata_index, &confirmed)
             }
+            Ok(Frame::Commands(commands)) => self.hear_commands(from, &commands),
             Ok(Frame::WantViews(groups)) => {
                 let wanted =
                     groups.iter().filter_map(|id| self.hosted.get(id)?.partition()?.published().cloned());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chronik_core::ids::{BrokerId, GroupId};
 
 use super::{Engine, surroundings};
-use crate::log::{EntryKind, LogEntry, WriteError, WriteOp};
+use crate::log::{LogEntry, WriteError, WriteOp};
 use crate::quorum::{Drained, Outgoing};
 use crate::replica::append::{AppendError, AppendReply, AppendRequest};
 use crate::replica::hosted::{Hosted, InFlight, Serves};
@@ -93,6 +93,9 @@ impl<T: Transport> Engine<T> {
                 drained = hosted.group.drain(prompt_heartbeats)?;
                 if let (Some(drained), Serves::Partition(partition)) = (&drained, &mut hosted.serves) {
                     partition.entries_appended(&drained.entries, around.now);
+                    if !drained.memberships.is_empty() {
+                        partition.configured(&hosted.group, around);
+                    }
                 }
                 Ok(())
             });
@@ -105,16 +108,14 @@ impl<T: Transport> Engine<T> {
     }
 
     fn carry_out(&mut self, id: GroupId, drained: Drained) {
-        let Drained { entries, hard_state, must_sync, send, after_sync, committed, ticket } = drained;
+        let Drained { entries, hard_state, must_sync, send, after_sync, committed, memberships, ticket } =
+            drained;
         let Some(hosted) = self.hosted.get_mut(&id) else { return };
         if let Some(state) = hard_state {
             hosted.unsaved = Some(state);
         }
-        for entry in &committed {
-            if entry.kind == EntryKind::Membership {
-                let bytes = hosted.group.membership_bytes();
-                self.gathering.push(WriteOp::Membership { group: id, index: entry.index, bytes });
-            }
+        for (index, bytes) in memberships {
+            self.gathering.push(WriteOp::Membership { group: id, index, bytes });
         }
         if must_sync {
             if !entries.is_empty() {
@@ -141,7 +142,13 @@ impl<T: Transport> Engine<T> {
         let Some(hosted) = self.hosted.get(&id) else { return };
         for message in messages {
             match hosted.broker_of(message.to) {
-                Some(broker) if self.shared.liveness.is_up(broker) => self.outbox.push(broker, id, message),
+                Some(broker) if self.shared.liveness.is_up(broker) => {
+                    if self.throttle.admits(&hosted.group, message, self.now.ms) {
+                        self.outbox.push(broker, id, message);
+                    } else {
+                        self.outbox.unreachable(id, message);
+                    }
+                }
                 _ => self.outbox.unreachable(id, message),
             }
         }
@@ -195,6 +202,7 @@ impl<T: Transport> Engine<T> {
                 for id in groups {
                     self.group_written(id, batch);
                 }
+                self.removals_written(&ops);
             }
             Err(WriteError::NoSpace) => {
                 if !std::mem::replace(&mut self.disk_full, true) {

@@ -10,7 +10,7 @@ use crate::handlers::tests::name;
 use crate::server::wire::samples;
 
 /// Key, first and last version: Kafka 4.3's ranges.
-const SERVED: [(i16, i16, i16); 15] = [
+const SERVED: [(i16, i16, i16); 17] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 11),
@@ -24,6 +24,8 @@ const SERVED: [(i16, i16, i16); 15] = [
     (33, 0, 2),
     (37, 0, 3),
     (44, 0, 1),
+    (45, 0, 1),
+    (46, 0, 0),
     (60, 0, 2),
     (75, 0, 0),
 ];
@@ -145,6 +147,10 @@ async fn answer(client: &mut Client, key: ApiKey, version: i16) -> i32 {
         ApiKey::AlterConfigs => of::<AlterConfigsResponse>(client, version).await,
         ApiKey::CreatePartitions => of::<CreatePartitionsResponse>(client, version).await,
         ApiKey::IncrementalAlterConfigs => of::<IncrementalAlterConfigsResponse>(client, version).await,
+        ApiKey::AlterPartitionReassignments => {
+            of::<AlterPartitionReassignmentsResponse>(client, version).await
+        }
+        ApiKey::ListPartitionReassignments => of::<ListPartitionReassignmentsResponse>(client, version).await,
         ApiKey::DescribeCluster => of::<DescribeClusterResponse>(client, version).await,
         ApiKey::DescribeTopicPartitions => of::<DescribeTopicPartitionsResponse>(client, version).await,
         other => panic!("{other:?} is not served"),

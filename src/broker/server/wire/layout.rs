@@ -194,6 +194,20 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Message = Message {
     ]),
 };
 
+pub(crate) static ALTER_PARTITION_REASSIGNMENTS: Message = Message {
+    flexible_from: 0,
+    body: &plain(&[
+        every(INT),
+        from(1, Fixed(1)),
+        every(Array(&plain(&[every(Text), every(Array(&plain(&[every(INT), every(Many(&INT))])))]))),
+    ]),
+};
+
+pub(crate) static LIST_PARTITION_REASSIGNMENTS: Message = Message {
+    flexible_from: 0,
+    body: &plain(&[every(INT), every(Array(&plain(&[every(Text), every(Many(&INT))])))]),
+};
+
 pub(crate) static DESCRIBE_CLUSTER: Message =
     Message { flexible_from: 0, body: &plain(&[every(Fixed(1)), from(1, Fixed(1)), from(2, Fixed(1))]) };
 

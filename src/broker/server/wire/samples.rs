@@ -1,6 +1,9 @@
 //! Requests of every served API in every version, each with something in all its arrays, as a client encodes them.
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -13,6 +16,7 @@ use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicR
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -51,6 +55,8 @@ pub(crate) fn all() -> Vec<(ApiKey, i16, Bytes)> {
     add(ApiKey::AlterConfigs, 0..=2, |v| encoded(&alter_configs(), v));
     add(ApiKey::CreatePartitions, 0..=3, |v| encoded(&create_partitions(), v));
     add(ApiKey::IncrementalAlterConfigs, 0..=1, |v| encoded(&incremental_alter_configs(), v));
+    add(ApiKey::AlterPartitionReassignments, 0..=1, |v| encoded(&alter_partition_reassignments(), v));
+    add(ApiKey::ListPartitionReassignments, 0..=0, |v| encoded(&list_partition_reassignments(), v));
     add(ApiKey::DescribeCluster, 0..=2, |v| encoded(&describe_cluster(v), v));
     add(ApiKey::DescribeTopicPartitions, 0..=0, |v| encoded(&describe_topic_partitions(), v));
     all
@@ -201,6 +207,20 @@ fn alter_configs() -> AlterConfigsRequest {
         .with_resource_name(text("a-topic"))
         .with_configs(vec![config]);
     AlterConfigsRequest::default().with_resources(vec![resource])
+}
+
+fn alter_partition_reassignments() -> AlterPartitionReassignmentsRequest {
+    let partition =
+        ReassignablePartition::default().with_partition_index(5).with_replicas(Some(vec![BrokerId(1)]));
+    let cancelled = ReassignablePartition::default().with_partition_index(4).with_replicas(None);
+    let topic = ReassignableTopic::default().with_name(topic()).with_partitions(vec![partition, cancelled]);
+    AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000)
+}
+
+fn list_partition_reassignments() -> ListPartitionReassignmentsRequest {
+    let topic =
+        ListPartitionReassignmentsTopics::default().with_name(topic()).with_partition_indexes(vec![5, 6]);
+    ListPartitionReassignmentsRequest::default().with_topics(Some(vec![topic]))
 }
 
 fn describe_cluster(version: i16) -> DescribeClusterRequest {

@@ -31,6 +31,12 @@ fn both(key: ApiKey, version: i16, body: &Bytes) -> Result<(usize, usize), WireE
         ApiKey::IncrementalAlterConfigs => {
             of::<IncrementalAlterConfigsRequest>(&layout::INCREMENTAL_ALTER_CONFIGS, version, body)
         }
+        ApiKey::AlterPartitionReassignments => {
+            of::<AlterPartitionReassignmentsRequest>(&layout::ALTER_PARTITION_REASSIGNMENTS, version, body)
+        }
+        ApiKey::ListPartitionReassignments => {
+            of::<ListPartitionReassignmentsRequest>(&layout::LIST_PARTITION_REASSIGNMENTS, version, body)
+        }
         ApiKey::DescribeCluster => of::<DescribeClusterRequest>(&layout::DESCRIBE_CLUSTER, version, body),
         ApiKey::DescribeTopicPartitions => {
             of::<DescribeTopicPartitionsRequest>(&layout::DESCRIBE_TOPIC_PARTITIONS, version, body)

@@ -292,6 +292,8 @@ fn partition(number: i32, replicas: u32) -> PartitionReport {
         epoch: 1,
         isr: Some(replicas.clone()),
         replicas,
+        adding: Vec::new(),
+        removing: Vec::new(),
         isr_age_ms: Some(3),
         effective_min_isr: 2,
         provisional: false,

@@ -1,0 +1,199 @@
+//! A cluster that has grown: one or three founders, and brokers that joined them. Addresses of its own, as in `cluster`.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+use crate::moves::{self, Move};
+use crate::{admin, wait};
+
+const SETTLE: Duration = Duration::from_secs(40);
+/// Apart from those that `cluster` counts up.
+static CLUSTERS: AtomicU8 = AtomicU8::new(101);
+
+/// A cluster whose brokers end with it.
+pub struct Grown {
+    name: String,
+    brokers: Vec<Broker>,
+    folder: Option<tempfile::TempDir>,
+}
+
+impl Grown {
+    /// Formats and starts so many brokers, of which the first `founders` found the cluster; returns once they serve.
+    pub fn start(name: &str, founders: i32, brokers: i32) -> Self {
+        let folder =
+            tempfile::Builder::new().prefix(&format!("chronik-{name}-")).tempdir().expect("a folder");
+        let net = [127, 16 + (std::process::id() % 200) as u8, CLUSTERS.fetch_add(1, Ordering::Relaxed)];
+        let ip = |id: i32| Ipv4Addr::new(net[0], net[1], net[2], id as u8);
+        let voters: Vec<String> =
+            (1..=founders).map(|id| format!("{id}@{}", Broker::peer_of(ip(id)))).collect();
+        let broker = |id: i32| {
+            let home = folder.path().join(id.to_string());
+            std::fs::create_dir(&home).expect("a broker's folder");
+            Broker::new(id, home, ip(id), voters.join(","))
+        };
+        let mut grown =
+            Self { name: name.to_owned(), brokers: (1..=brokers).map(broker).collect(), folder: None };
+        grown.folder = Some(folder);
+        for id in 1..=brokers {
+            if id <= founders { grown.broker(id).format() } else { grown.broker(id).format_to_join() }
+        }
+        (1..=brokers).for_each(|id| grown.broker_mut(id).start());
+        grown.await_ready();
+        grown
+    }
+
+    /// The broker of that number.
+    pub fn broker(&self, id: i32) -> &Broker {
+        &self.brokers[id as usize - 1]
+    }
+
+    /// The broker of that number, to start or stop it.
+    pub fn broker_mut(&mut self, id: i32) -> &mut Broker {
+        &mut self.brokers[id as usize - 1]
+    }
+
+    /// All brokers, as clients' `bootstrap.servers`.
+    pub fn bootstrap(&self) -> String {
+        let all: Vec<String> = self.brokers.iter().map(|broker| broker.kafka().to_string()).collect();
+        all.join(",")
+    }
+
+    /// Numbers of the brokers whose process is there.
+    pub fn running(&mut self) -> Vec<i32> {
+        self.brokers.iter_mut().filter_map(|broker| broker.runs().then_some(broker.id)).collect()
+    }
+
+    /// Waits until every running broker says it is ready, and all are known to each.
+    pub fn await_ready(&mut self) -> Duration {
+        let (running, all) = (self.running(), self.brokers.len());
+        let look = || {
+            for id in &running {
+                let answer = admin::get(self.broker(*id).admin(), "/readyz")?;
+                wait::holds(answer.status == 200, || format!("broker {id}: {}", answer.body))?;
+                let known = self.cluster(*id)?["brokers"].as_array().map_or(0, Vec::len);
+                wait::holds(known == all, || format!("broker {id} knows {known} brokers"))?;
+            }
+            Ok(())
+        };
+        wait::until(&format!("{}: ready", self.name), SETTLE, look).1
+    }
+
+    /// The admin API's view of the cluster.
+    pub fn cluster(&self, id: i32) -> Result<Value, String> {
+        admin::get(self.broker(id).admin(), "/v1/cluster")?.json()
+    }
+
+    /// The admin API's view of a topic.
+    pub fn topic(&self, id: i32, topic: &str) -> Result<Value, String> {
+        admin::get(self.broker(id).admin(), &format!("/v1/topics/{topic}"))?.json()
+    }
+
+    /// Creates a topic, and has its replicas moved to `brokers` unless they are there.
+    pub fn create_topic(&mut self, topic: &str, partitions: usize, brokers: &[i32]) {
+        let body = json!({"name": topic, "partitions": partitions, "replication_factor": brokers.len()});
+        let answer = admin::post(self.broker(1).admin(), "/v1/topics", &body).expect("create topic");
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        self.move_all(topic, partitions, brokers);
+        self.await_replicas(topic, partitions, brokers, SETTLE);
+    }
+
+    /// Asks that every partition's replicas be on these brokers, leaders in turn.
+    pub fn move_all(&mut self, topic: &str, partitions: usize, brokers: &[i32]) {
+        let wanted: Vec<_> = (0..partitions)
+            .map(|partition| {
+                let mut target = brokers.to_vec();
+                target.rotate_left(partition % brokers.len());
+                (partition as i32, Some(target))
+            })
+            .collect();
+        self.alter(topic, &wanted);
+    }
+
+    /// Takes every partition's move back.
+    pub fn cancel_all(&mut self, topic: &str, partitions: usize) {
+        let wanted: Vec<_> = (0..partitions as i32).map(|partition| (partition, None)).collect();
+        self.alter(topic, &wanted);
+    }
+
+    fn alter(&mut self, topic: &str, wanted: &[(i32, Option<Vec<i32>>)]) {
+        let results = moves::alter(self.anyone(), topic, wanted).expect("an answer");
+        assert!(results.iter().all(|(code, _)| *code == 0), "{results:?}");
+    }
+
+    /// The Kafka address of a broker that runs.
+    pub fn anyone(&mut self) -> SocketAddr {
+        let first = self.running()[0];
+        self.broker(first).kafka()
+    }
+
+    /// The moves that are under way.
+    pub fn moves(&mut self) -> Vec<Move> {
+        moves::list(self.anyone()).expect("an answer")
+    }
+
+    /// Waits until every running broker shows every partition on exactly these brokers, all of those that run in sync,
+    /// and no move is under way.
+    pub fn await_replicas(
+        &mut self,
+        topic: &str,
+        partitions: usize,
+        brokers: &[i32],
+        limit: Duration,
+    ) -> Duration {
+        let running = self.running();
+        let expected: BTreeSet<i64> = brokers.iter().map(|id| i64::from(*id)).collect();
+        let up = |id: &i64| running.contains(&(*id as i32));
+        let in_sync: BTreeSet<i64> = expected.iter().copied().filter(up).collect();
+        let set = |list: &Value| -> BTreeSet<i64> {
+            list.as_array().into_iter().flatten().filter_map(Value::as_i64).collect()
+        };
+        let look = || {
+            for id in &running {
+                let report = self.topic(*id, topic)?;
+                let shown = report["partitions"].as_array().ok_or("no partitions")?;
+                wait::holds(shown.len() == partitions, || {
+                    format!("broker {id}: {} partitions", shown.len())
+                })?;
+                let odd = shown.iter().find(|p| {
+                    set(&p["replicas"]) != expected || set(&p["isr"]) != in_sync || p["leader"].is_null()
+                });
+                wait::holds(odd.is_none(), || format!("broker {id} shows {odd:?}"))?;
+                let moving = moves::list(self.broker(*id).kafka())?;
+                wait::holds(moving.is_empty(), || format!("broker {id} shows {moving:?}"))?;
+            }
+            Ok(())
+        };
+        let what = format!("{}: {topic} on {brokers:?}, in sync on {in_sync:?}", self.name);
+        wait::until(&what, limit, look).1
+    }
+
+    /// Who leads a partition, asked from one that runs.
+    pub fn leader(&mut self, topic: &str, partition: usize) -> i32 {
+        let asked = self.running()[0];
+        let look = || {
+            let report = self.topic(asked, topic)?;
+            let leader = report["partitions"][partition]["leader"].as_i64();
+            leader.map(|id| id as i32).ok_or_else(|| report.to_string())
+        };
+        wait::until("a leader", SETTLE, look).0
+    }
+}
+
+impl Drop for Grown {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for broker in &self.brokers {
+            eprintln!("--- broker {} of {}:\n{}", broker.id, self.name, broker.log_tail(30));
+        }
+        if let Some(folder) = self.folder.take() {
+            eprintln!("kept for a look: {}", folder.keep().display());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Replicas that move under load, whoever dies on the way; topics whose replication factor changes; moves taken back.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use chronik_e2e::grown::Grown;
+use chronik_e2e::kafka;
+use chronik_e2e::load::{self, Book, Load};
+
+const PARTITIONS: usize = 6;
+const PACE: Duration = Duration::from_millis(2);
+const GOES_ON: Duration = Duration::from_secs(60);
+
+fn load(cluster: &Grown) -> Load {
+    let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 50, GOES_ON);
+    load
+}
+
+/// No send failed, every acknowledged record lies at its offset, offsets have no gap, no record is there twice.
+fn nothing_is_lost(cluster: &Grown, load: Load) {
+    let (sent, book) = load.finish();
+    assert_eq!(book.failed, Vec::new(), "sends that failed");
+    assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
+    assert_eq!(book.acked.len() as u64, sent);
+    check(cluster, &book);
+    println!("{sent} sent, all acknowledged and read back, no gap, none twice");
+}
+
+fn check(cluster: &Grown, book: &Book) {
+    let mut read = BTreeSet::new();
+    for partition in 0..PARTITIONS as i32 {
+        let (records, end) = kafka::read(&cluster.bootstrap(), "t", partition);
+        assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
+        for (expected, record) in records.iter().enumerate() {
+            assert_eq!(record.offset, expected as i64, "partition {partition}: a gap");
+            assert!(read.insert(record.payload.clone()), "partition {partition}: {record:?} is there twice");
+        }
+        for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
+            let found = records.get(*offset as usize).map(|record| record.payload.as_str());
+            assert_eq!(found, Some(format!("record {number}").as_str()), "at {partition}/{offset}");
+        }
+    }
+}
+
+#[test]
+fn all_partitions_move_to_other_brokers_under_load() {
+    let mut cluster = Grown::start("move", 3, 4);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load = load(&cluster);
+    for target in [[2, 3, 4], [1, 2, 3]] {
+        let began = Instant::now();
+        cluster.move_all("t", PARTITIONS, &target);
+        let took = cluster.await_replicas("t", PARTITIONS, &target, GOES_ON);
+        load.await_acks(PARTITIONS, 20, GOES_ON);
+        println!(
+            "{PARTITIONS} partitions moved to {target:?} after {took:?}, longest stall {:?}",
+            load.longest_stall(began)
+        );
+    }
+    nothing_is_lost(&cluster, load);
+}
+
+#[test]
+fn whoever_dies_on_the_way_the_move_ends() {
+    let mut cluster = Grown::start("move-kill", 3, 4);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load = load(&cluster);
+    let targets = [[2, 3, 4], [1, 2, 3]];
+    for (round, victim) in [1, 2, 3, 4, 1, 4].into_iter().enumerate() {
+        let target = targets[round % 2];
+        cluster.move_all("t", PARTITIONS, &target);
+        // A little later each time: before the first learner, in the middle, near the end.
+        std::thread::sleep(Duration::from_millis(80 * round as u64));
+        cluster.broker_mut(victim).kill();
+        load.await_acks(PARTITIONS, 20, GOES_ON);
+        std::thread::sleep(Duration::from_secs(1));
+        cluster.broker_mut(victim).start();
+        let took = cluster.await_replicas("t", PARTITIONS, &target, GOES_ON);
+        load.await_acks(PARTITIONS, 20, GOES_ON);
+        println!("round {round}: to {target:?}, killed {victim}: settled {took:?} after its start");
+    }
+    nothing_is_lost(&cluster, load);
+}
+
+#[test]
+fn the_replication_factor_grows_and_shrinks_under_load() {
+    let mut cluster = Grown::start("factor", 3, 4);
+    cluster.create_topic("t", PARTITIONS, &[1]);
+    let load = load(&cluster);
+    for target in [&[1, 2, 3][..], &[4], &[4, 1]] {
+        cluster.move_all("t", PARTITIONS, target);
+        let took = cluster.await_replicas("t", PARTITIONS, target, GOES_ON);
+        load.await_acks(PARTITIONS, 20, GOES_ON);
+        println!("{PARTITIONS} partitions on {target:?} after {took:?}");
+    }
+    nothing_is_lost(&cluster, load);
+}
+
+#[test]
+fn a_move_is_taken_back_at_any_point() {
+    let mut cluster = Grown::start("cancel", 3, 4);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load = load(&cluster);
+    for round in 0..6 {
+        cluster.move_all("t", PARTITIONS, &[2, 3, 4]);
+        std::thread::sleep(Duration::from_millis(100 * round));
+        let moving = cluster.moves();
+        if moving.len() < PARTITIONS {
+            println!("round {round}: {} of {PARTITIONS} moves were still under way", moving.len());
+            cluster.await_replicas("t", PARTITIONS, &[2, 3, 4], GOES_ON);
+            cluster.move_all("t", PARTITIONS, &[1, 2, 3]);
+        } else {
+            cluster.cancel_all("t", PARTITIONS);
+        }
+        let took = cluster.await_replicas("t", PARTITIONS, &[1, 2, 3], GOES_ON);
+        load.await_acks(PARTITIONS, 20, GOES_ON);
+        println!("round {round}: taken back after {took:?}");
+    }
+    nothing_is_lost(&cluster, load);
+}
+
+/// A target that is down cannot catch up: the move waits, and taking it back ends it.
+#[test]
+fn a_move_to_a_dead_broker_waits_and_can_be_taken_back() {
+    let mut cluster = Grown::start("dead-target", 3, 4);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load = load(&cluster);
+    cluster.broker_mut(4).kill();
+    cluster.move_all("t", PARTITIONS, &[2, 3, 4]);
+    load.await_acks(PARTITIONS, 200, GOES_ON);
+    let moving = cluster.moves();
+    assert_eq!(moving.len(), PARTITIONS, "{moving:?}");
+    assert!(moving.iter().all(|p| p.adding == [4] && p.removing == [1]), "{moving:?}");
+    cluster.cancel_all("t", PARTITIONS);
+    cluster.await_replicas("t", PARTITIONS, &[1, 2, 3], GOES_ON);
+    cluster.broker_mut(4).start();
+    nothing_is_lost(&cluster, load);
+}

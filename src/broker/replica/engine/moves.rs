@@ -1,0 +1,94 @@
+//! Moves of replicas: the leader of each group carries out what core decides, and calls for what metadata must note.
+
+use bytes::Bytes;
+use chronik_core::ids::{BrokerId, GroupId};
+use chronik_core::metadata::{Command, CompleteReassignment};
+use chronik_core::replication::reassignment::Step;
+
+use super::Engine;
+use crate::quorum::{Group, MembershipChange};
+use crate::replica::frame::Frame;
+use crate::replica::hosted::{Hosted, Serves};
+use crate::replica::outbox::Transport;
+use crate::replica::partition::Partition;
+
+/// Commands called for in one tick, at most; the rest follow with the next ones.
+const COMMANDS_PER_TICK: usize = 256;
+
+impl<T: Transport> Engine<T> {
+    /// Takes a partition's next step towards the replicas it shall have, if it is led here.
+    pub(super) fn advance_move(&mut self, id: GroupId) {
+        if self.draining.is_some() {
+            return;
+        }
+        let mut wanted = None;
+        self.guard(id, |hosted, around| {
+            let Hosted { group, serves: Serves::Partition(partition), .. } = hosted else { return Ok(()) };
+            let step = partition.next_step(group, around);
+            if step == Step::Complete {
+                wanted = completion(partition);
+            } else {
+                take(step, group);
+            }
+            Ok(())
+        });
+        if let Some(command) = wanted
+            && self.wanted.len() < COMMANDS_PER_TICK
+        {
+            self.wanted.insert(id, command);
+        }
+    }
+
+    /// Brings the commands called for to the metadata leader.
+    pub(super) fn ask_for_wanted(&mut self) {
+        let wanted = std::mem::take(&mut self.wanted);
+        if wanted.is_empty() {
+            return;
+        }
+        let commands: Vec<Bytes> = wanted.values().map(Command::encode).collect();
+        let leader = *self.shared.metadata_leader.borrow();
+        match leader {
+            Some(leader) if leader == self.config.broker => self.hear_commands(leader, &commands),
+            Some(leader) => self.outbox.send(leader, Frame::Commands(commands).encode()),
+            None => {}
+        }
+    }
+
+    /// Proposes what groups led by a broker call for, if the metadata group is led here.
+    pub(super) fn hear_commands(&mut self, from: BrokerId, commands: &[Bytes]) {
+        if commands.len() > COMMANDS_PER_TICK {
+            tracing::warn!(%from, commands = commands.len(), "drop commands: too many at once");
+            return;
+        }
+        self.guard(GroupId::METADATA, |hosted, _| {
+            if let Hosted { group, serves: Serves::Metadata(metadata), .. } = hosted {
+                commands.iter().for_each(|command| metadata.propose_called_for(group, command.clone()));
+            }
+            Ok(())
+        });
+        self.touched.insert(GroupId::METADATA);
+    }
+}
+
+fn completion(partition: &Partition) -> Option<Command> {
+    let since = partition.assignment.moving?;
+    Some(Command::CompleteReassignment(CompleteReassignment { group: partition.group(), since }))
+}
+
+/// Carries out a step. What is refused now is decided anew at the next tick.
+fn take(step: Step, group: &mut Group) {
+    let change = match step {
+        Step::Settled | Step::Wait | Step::Complete => return,
+        Step::AddLearner(replica) => MembershipChange::AddLearner(replica),
+        Step::RemoveLearner(replica) => MembershipChange::RemoveLearner(replica),
+        Step::ChangeVoters(next) => MembershipChange::EnterJoint(next),
+        Step::LeaveJoint => MembershipChange::LeaveJoint,
+        Step::TransferLeadership(to) => {
+            if !group.is_transferring() {
+                group.transfer_leadership(to);
+            }
+            return;
+        }
+    };
+    let _ = group.propose_membership(change);
+}
