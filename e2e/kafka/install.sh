@@ -41,6 +41,7 @@ wrappers() {
   wrapper kafka-configs kafka.admin.ConfigCommand "$brief"
   wrapper kafka-get-offsets $tools.GetOffsetShell "$brief"
   wrapper kafka-leader-election $tools.LeaderElectionCommand "$brief"
+  wrapper kafka-reassign-partitions $tools.reassign.ReassignPartitionsCommand "$brief"
   wrapper kafka-broker-api-versions $tools.BrokerApiVersionsCommand "$brief"
   wrapper kafka-consumer-groups $tools.consumer.group.ConsumerGroupCommand "$brief"
   wrapper kafka-console-producer $tools.ConsoleProducer "$brief"

@@ -18,6 +18,13 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
+/// What Kafka throttles a broker's moves of replicas with. Chronik has none of them, so that there is nothing to take away
+/// when `kafka-reassign-partitions` has ended a move and clears them all.
+const THROTTLES: [&str; 3] = [
+    "leader.replication.throttled.rate",
+    "follower.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
 
 pub(crate) async fn handle(
     handlers: Arc<Handlers>,
@@ -31,7 +38,8 @@ pub(crate) async fn handle(
     for wanted in &request.resources {
         let resource = (wanted.resource_type, wanted.resource_name.to_string());
         let changes = |current: &BTreeMap<String, String>| changes(&wanted.configs, current);
-        let (code, message) = alteration.answer(resource, wanted.configs.is_empty(), changes).await;
+        let none = wanted.configs.iter().all(removes_throttle);
+        let (code, message) = alteration.answer(resource, none, changes).await;
         responses.push(
             AlterConfigsResourceResponse::default()
                 .with_resource_type(wanted.resource_type)
@@ -59,6 +67,10 @@ fn changes(
     // What is not set is unset already, whether the key is known or not.
     changes.retain(|key, value| value.is_some() || current.contains_key(key));
     Ok(changes)
+}
+
+fn removes_throttle(config: &AlterableConfig) -> bool {
+    config.config_operation == DELETE && THROTTLES.contains(&config.name.as_str())
 }
 
 fn new_value(config: &AlterableConfig, current: Option<&str>) -> Result<Option<String>, Failure> {

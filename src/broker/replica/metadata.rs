@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_core::ids::{GroupId, LogIndex, Term};
+use chronik_core::ids::{LogIndex, ReplicaId, Term};
 use chronik_core::metadata::{Applied, ClusterState, Command, DecodeError};
 use tokio::sync::{oneshot, watch};
 
@@ -33,9 +33,9 @@ pub(super) struct Metadata {
     state: ClusterState,
     published: watch::Sender<Arc<ClusterState>>,
     role: GroupRole,
-    /// The log's end when it was opened, and the next group to be given as of then.
+    /// The log's end when it was opened, and the next replica id to be given as of then.
     known_at_start: LogIndex,
-    next_group_at_start: GroupId,
+    next_replica_at_start: ReplicaId,
     pending: BTreeMap<LogIndex, (Term, CommandReply)>,
     /// Commands that groups call for and that were proposed in this term and not applied yet.
     called_for: HashSet<Bytes>,
@@ -47,7 +47,7 @@ impl Metadata {
         let state = ClusterState::clone(&published.borrow());
         Self {
             known_at_start: known,
-            next_group_at_start: state.next_group(),
+            next_replica_at_start: state.next_replica(),
             state,
             published,
             role: GroupRole { term: 0, leads: false, leader: None },
@@ -60,9 +60,9 @@ impl Metadata {
         &self.state
     }
 
-    /// Partitions with a group below this were there before this start.
-    pub(super) fn next_group_at_start(&self) -> GroupId {
-        self.next_group_at_start
+    /// Replicas with an id below this were there before this start.
+    pub(super) fn next_replica_at_start(&self) -> ReplicaId {
+        self.next_replica_at_start
     }
 
     pub(super) fn role(&self) -> GroupRole {
@@ -124,7 +124,7 @@ impl Metadata {
             self.called_for.remove(&entry.payload);
             let applied = self.state.apply(entry.index, &command);
             if entry.index <= self.known_at_start {
-                self.next_group_at_start = self.state.next_group();
+                self.next_replica_at_start = self.state.next_replica();
             }
             changed = true;
             if let Some((term, reply)) = self.pending.remove(&entry.index) {

@@ -41,7 +41,12 @@ macro_rules! code_of_each_inner {
     )* };
 }
 
-one_code!(ApiVersionsResponse, DescribeClusterResponse, InitProducerIdResponse);
+one_code!(
+    ApiVersionsResponse,
+    DescribeClusterResponse,
+    InitProducerIdResponse,
+    ListPartitionReassignmentsResponse
+);
 
 code_of_each!(
     AlterConfigsResponse: responses,
@@ -53,6 +58,7 @@ code_of_each!(
 );
 
 code_of_each_inner!(
+    AlterPartitionReassignmentsResponse: responses.partitions,
     ListOffsetsResponse: topics.partitions,
     OffsetForLeaderEpochResponse: topics.partitions,
     ProduceResponse: responses.partition_responses

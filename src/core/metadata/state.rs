@@ -259,6 +259,11 @@ impl ClusterState {
         GroupId(self.next_group)
     }
 
+    /// The id the next replica will get.
+    pub fn next_replica(&self) -> ReplicaId {
+        ReplicaId(self.next_replica)
+    }
+
     /// Number of partitions.
     pub fn partition_count(&self) -> usize {
         self.groups.len()

@@ -77,6 +77,21 @@ async fn a_topics_configs_with_their_sources() {
 }
 
 #[tokio::test]
+async fn a_throttle_that_cannot_be_set_may_be_taken_away() {
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    let rate = "leader.replication.throttled.rate";
+    let replicas = "follower.replication.throttled.replicas";
+    assert_eq!(alter(&mut client, (4, "1"), &[(rate, 1, None)]).await, (0, String::new()));
+    assert_eq!(alter(&mut client, (4, "1"), &[(rate, 0, Some("1"))]).await.0, 40);
+    assert_eq!(alter(&mut client, (4, "1"), &[(rate, 1, None), ("node.id", 1, None)]).await.0, 40);
+    assert_eq!(alter(&mut client, (2, "logs"), &[(replicas, 1, None)]).await, (0, String::new()));
+    assert_eq!(alter(&mut client, (2, "logs"), &[(replicas, 0, Some("*"))]).await.0, 40);
+}
+
+#[tokio::test]
 async fn brokers_describe_themselves_only() {
     let (_server, address) = serve(&MemoryBackend::of_three()).await;
     let mut client = Client::connect(address).await;

@@ -109,13 +109,18 @@ impl<T: Transport> Engine<T> {
     }
 
     /// A replica that is not on the disk: a new one, or one of which the disk lost every trace.
-    fn absent(&mut self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
+    fn not_here(&mut self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
         let old = matches!(
             self.hosted.get(&GroupId::METADATA),
-            Some(Hosted { serves: Serves::Metadata(metadata), .. }) if group < metadata.next_group_at_start()
+            Some(Hosted { serves: Serves::Metadata(metadata), .. }) if header.replica < metadata.next_replica_at_start()
         );
         let lost = self.log.unattributed_damage().filter(|_| old).cloned();
-        let created = if lost.is_some() { self.empty(group, header) } else { self.create(group, header) };
+        let created = if lost.is_some() {
+            self.absent.insert(group);
+            self.empty(group, header)
+        } else {
+            self.create(group, header)
+        };
         RecoveredGroup { damage: lost, ..created }
     }
 
@@ -221,7 +226,7 @@ impl<T: Transport> Engine<T> {
     }
 
     fn open_partition(&mut self, id: GroupId, header: GroupHeader, topic: &Topic, assignment: Assignment) {
-        let recovered = self.recovered.remove(&id).unwrap_or_else(|| self.absent(id, header.clone()));
+        let recovered = self.recovered.remove(&id).unwrap_or_else(|| self.not_here(id, header.clone()));
         let log = Arc::clone(&recovered.log);
         let handle = Arc::new(PartitionHandle::new(
             (id, header.replica),
@@ -293,7 +298,7 @@ impl<T: Transport> Engine<T> {
         for handle in self.shared.partitions.all().iter().filter(|handle| handle.group == id) {
             self.shared.partitions.remove(handle.topic, handle.partition);
         }
-        if self.removing.insert(id) {
+        if !self.absent.remove(&id) && self.removing.insert(id) {
             self.gathering.push(WriteOp::RemoveGroup { group: id });
         }
     }

@@ -98,6 +98,8 @@ pub struct Engine<T> {
     recovered: HashMap<GroupId, RecoveredGroup>,
     outbox: Outbox<T>,
     touched: BTreeSet<GroupId>,
+    /// Quarantined replicas of which the disk holds nothing.
+    absent: BTreeSet<GroupId>,
     /// Groups whose removal is not on disk yet.
     removing: BTreeSet<GroupId>,
     /// Metadata commands that groups led here call for, as of the last tick.
@@ -136,6 +138,7 @@ impl<T: Transport> Engine<T> {
             recovered: recovered.into_iter().map(|group| (group.group, group)).collect(),
             outbox: Outbox::new(transport),
             touched: BTreeSet::new(),
+            absent: BTreeSet::new(),
             removing: BTreeSet::new(),
             wanted: BTreeMap::new(),
             gathering: Gathering::default(),
