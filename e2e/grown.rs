@@ -114,6 +114,23 @@ impl Grown {
         self.alter(topic, &wanted);
     }
 
+    /// Sets the order of preference of a partition's replicas.
+    pub fn prefer(&mut self, topic: &str, partition: usize, brokers: &[i32]) {
+        self.alter(topic, &[(partition as i32, Some(brokers.to_vec()))]);
+    }
+
+    /// Waits until the preferred replica leads every partition.
+    pub fn await_preferred(&mut self, topic: &str, limit: Duration) -> Duration {
+        let asked = self.running()[0];
+        let look = || {
+            let report = self.topic(asked, topic)?;
+            let shown = report["partitions"].as_array().ok_or("no partitions")?;
+            let odd = shown.iter().find(|p| p["leader"] != p["replicas"][0]);
+            wait::holds(odd.is_none(), || format!("{odd:?}"))
+        };
+        wait::until(&format!("{}: preferred leaders", self.name), limit, look).1
+    }
+
     /// Takes every partition's move back.
     pub fn cancel_all(&mut self, topic: &str, partitions: usize) {
         let wanted: Vec<_> = (0..partitions as i32).map(|partition| (partition, None)).collect();

@@ -5,8 +5,40 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const ELECT_LEADERS: i16 = 43;
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
 const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
+
+/// Has the preferred replicas of these partitions elected; each one's code.
+pub fn elect(address: SocketAddr, topic: &str, partitions: &[i32]) -> Result<Vec<i16>, String> {
+    let mut body = Writer::default();
+    body.bytes(&[0]);
+    body.length(1);
+    body.text(topic);
+    body.length(partitions.len());
+    partitions.iter().for_each(|partition| body.int(*partition));
+    body.bytes(&[0]);
+    body.int(30_000);
+    body.bytes(&[0]);
+    let mut answer = ask(address, ELECT_LEADERS, 2, &body.0)?;
+    answer.skip(4)?;
+    let code = answer.short()?;
+    if code != 0 {
+        return Err(format!("error {code}"));
+    }
+    let mut codes = Vec::new();
+    for _ in 0..answer.length()? {
+        answer.text()?;
+        for _ in 0..answer.length()? {
+            answer.skip(4)?;
+            codes.push(answer.short()?);
+            answer.text()?;
+            answer.skip(1)?;
+        }
+        answer.skip(1)?;
+    }
+    Ok(codes)
+}
 
 /// A move that is under way.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chronik_e2e::grown::Grown;
-use chronik_e2e::kafka;
 use chronik_e2e::load::{self, Book, Load};
+use chronik_e2e::{kafka, moves};
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(2);
@@ -117,6 +117,75 @@ fn a_move_is_taken_back_at_any_point() {
         load.await_acks(PARTITIONS, 20, GOES_ON);
         println!("round {round}: taken back after {took:?}");
     }
+    nothing_is_lost(&cluster, load);
+}
+
+/// The longest time without an acknowledgement of a partition that overlaps the second after `from`.
+fn stall(book: &Book, partition: i32, from: Instant) -> Duration {
+    let to = from + Duration::from_secs(1);
+    let times = book.times.get(&partition).map(Vec::as_slice).unwrap_or_default();
+    let gaps = times.windows(2).filter(|pair| pair[1] >= from && pair[0] <= to);
+    gaps.map(|pair| pair[1] - pair[0]).max().expect("acknowledgements")
+}
+
+#[test]
+fn elected_leaders_take_over_in_a_moment() {
+    let mut cluster = Grown::start("elect", 3, 3);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load =
+        Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, Duration::from_micros(300));
+    load.await_acks(PARTITIONS, 200, GOES_ON);
+    let mut transfers = Vec::new();
+    for round in 0..24 {
+        let partition = round % PARTITIONS;
+        let leader = cluster.leader("t", partition);
+        let preferred = leader % 3 + 1;
+        let others: Vec<i32> = [1, 2, 3].into_iter().filter(|id| *id != preferred).collect();
+        cluster.prefer("t", partition, &[preferred, others[0], others[1]]);
+        let asked = Instant::now();
+        let codes = moves::elect(cluster.anyone(), "t", &[partition as i32]).expect("an answer");
+        // The broker itself may have been quicker.
+        assert!(codes == [0] || codes == [84], "{codes:?}");
+        transfers.push((partition as i32, asked, asked.elapsed()));
+        assert_eq!(cluster.leader("t", partition), preferred);
+        load.await_acks(PARTITIONS, 100, GOES_ON);
+    }
+    let (sent, book) = load.finish();
+    assert_eq!(book.failed, Vec::new());
+    assert_eq!(book.acked.len() as u64, sent);
+    let mut stalls: Vec<Duration> =
+        transfers.iter().map(|(partition, asked, _)| stall(&book, *partition, *asked)).collect();
+    stalls.sort_unstable();
+    let mut took: Vec<Duration> = transfers.iter().map(|(_, _, took)| *took).collect();
+    took.sort_unstable();
+    println!(
+        "{} transfers under load ({sent} records): stall median {:?}, worst {:?}; answered after median {:?}, worst {:?}",
+        stalls.len(),
+        stalls[stalls.len() / 2],
+        stalls[stalls.len() - 1],
+        took[took.len() / 2],
+        took[took.len() - 1],
+    );
+    check(&cluster, &book);
+}
+
+#[test]
+fn leaderships_return_to_the_preferred_replicas() {
+    let mut cluster = Grown::start("return", 3, 3);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load = load(&cluster);
+    cluster.await_preferred("t", GOES_ON);
+    cluster.broker_mut(1).kill();
+    load.await_acks(PARTITIONS, 50, GOES_ON);
+    cluster.broker_mut(1).start();
+    cluster.await_replicas("t", PARTITIONS, &[1, 2, 3], GOES_ON);
+    let began = Instant::now();
+    let took = cluster.await_preferred("t", GOES_ON);
+    load.await_acks(PARTITIONS, 20, GOES_ON);
+    println!(
+        "leaders as preferred {took:?} after the ISR was full, longest stall {:?}",
+        load.longest_stall(began)
+    );
     nothing_is_lost(&cluster, load);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_core::config::{BrokerValues, TopicConfig, TopicDefaults};
-use chronik_core::ids::{BrokerId, Offset, Term, TopicId};
+use chronik_core::ids::{BrokerId, GroupId, Offset, Term, TopicId};
 use chronik_core::metadata::{Applied, ClusterState, Command, Partition, Topic};
 use chronik_core::view::PartitionReport;
 use futures::future::BoxFuture;
@@ -13,8 +13,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::handlers::backend::{Backend, CreationDefaults, ReadError, ReplicaHandle, TimedOffset};
 use crate::replica::{
-    AppendError, AppendRequest, Appended, Clock, EngineHandle, Leadership, PartitionHandle, ProposeError,
-    Proposer, Reports, Shared,
+    AppendError, AppendRequest, Appended, Clock, EngineHandle, Event, Leadership, PartitionHandle,
+    ProposeError, Proposer, Reports, Shared,
 };
 
 /// The broker behind the handlers.
@@ -85,6 +85,10 @@ impl Backend for LocalBroker {
         i64::try_from(self.clock.now().unix_ms).unwrap_or(i64::MAX)
     }
 
+    fn elect_preferred(&self, groups: Vec<GroupId>) {
+        self.engine.submit(Event::ElectPreferred { groups });
+    }
+
     fn propose(
         &self,
         command: Command,
@@ -116,6 +120,10 @@ impl ReplicaHandle for LocalReplica {
 
     fn log_end_offset(&self) -> Offset {
         self.handle.log().end_offset()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.handle.log().size_bytes()
     }
 
     fn epoch_start_reached(&self) -> bool {

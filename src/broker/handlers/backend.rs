@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_core::config::{BrokerValues, TopicConfig};
-use chronik_core::ids::{BrokerId, Offset, Term, TopicId};
+use chronik_core::ids::{BrokerId, GroupId, Offset, Term, TopicId};
 use chronik_core::metadata::{Applied, ClusterState, Command, Partition, Topic};
 use chronik_core::view::PartitionReport;
 use futures::future::BoxFuture;
@@ -49,6 +49,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Unix milliseconds: what a record's timestamp is compared with.
     fn unix_ms(&self) -> i64;
 
+    /// Asks the leaders of these groups to hand over to the preferred replicas, as far as these could lead at once.
+    fn elect_preferred(&self, groups: Vec<GroupId>);
+
     /// Sends a command through the metadata leader; done when it is applied there and then here.
     fn propose(
         &self,
@@ -79,6 +82,9 @@ pub trait ReplicaHandle: Send + Sync {
 
     /// The next offset after the last synced record.
     fn log_end_offset(&self) -> Offset;
+
+    /// Bytes of its log.
+    fn size_bytes(&self) -> u64;
 
     /// False on a new leader until its high watermark has reached the start of its epoch.
     fn epoch_start_reached(&self) -> bool;

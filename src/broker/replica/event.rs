@@ -61,6 +61,11 @@ pub enum Event {
         /// Where the answer goes.
         reply: oneshot::Sender<()>,
     },
+    /// Hand these partitions to their preferred replicas, wherever they are led in their place.
+    ElectPreferred {
+        /// Their groups.
+        groups: Vec<GroupId>,
+    },
     /// Take part in elections again.
     Undrain,
 }

@@ -30,6 +30,8 @@ pub enum Frame {
     Pulse {
         /// Metadata log index the sender has applied.
         metadata_index: LogIndex,
+        /// The sender hands its leaderships over and takes no new ones.
+        draining: bool,
         /// Views that still hold, by group.
         confirmed: Vec<(GroupId, ViewVersion)>,
     },
@@ -37,6 +39,8 @@ pub enum Frame {
     WantViews(Vec<GroupId>),
     /// Metadata commands that groups led by the sender call for; repeated until they no longer do.
     Commands(Vec<Bytes>),
+    /// The receiver shall hand these partitions to their preferred replicas, where it leads in their place.
+    ElectPreferred(Vec<GroupId>),
 }
 
 /// Why bytes are not a frame.
@@ -59,9 +63,11 @@ pub enum FrameError {
 const RAFT: u8 = 1;
 const HIGH_WATERMARKS: u8 = 2;
 const VIEWS: u8 = 3;
-const PULSE: u8 = 4;
 const WANT_VIEWS: u8 = 5;
 const COMMANDS: u8 = 6;
+/// 4 was a pulse that did not say whether its sender drains.
+const PULSE: u8 = 7;
+const ELECT_PREFERRED: u8 = 8;
 
 const TRIPLE_BYTES: usize = 24;
 
@@ -115,11 +121,16 @@ impl Frame {
                 bytes.put_u8(VIEWS);
                 serde_json::to_writer((&mut bytes).writer(), views).expect("views always serialise");
             }
-            Frame::Pulse { metadata_index, confirmed } => {
-                bytes.reserve(9 + confirmed.len() * TRIPLE_BYTES);
+            Frame::Pulse { metadata_index, draining, confirmed } => {
+                bytes.reserve(10 + confirmed.len() * TRIPLE_BYTES);
                 bytes.put_u8(PULSE);
                 bytes.put_u64_le(*metadata_index);
+                bytes.put_u8(u8::from(*draining));
                 confirmed.iter().for_each(|(group, at)| put_triple(&mut bytes, *group, at.term, at.version));
+            }
+            Frame::ElectPreferred(groups) => {
+                bytes.put_u8(ELECT_PREFERRED);
+                groups.iter().for_each(|group| put_triple(&mut bytes, *group, 0, 0));
             }
             Frame::WantViews(groups) => {
                 bytes.put_u8(WANT_VIEWS);
@@ -157,10 +168,14 @@ impl Frame {
             VIEWS => Ok(Frame::Views(serde_json::from_slice(&bytes)?)),
             PULSE => {
                 let metadata_index = bytes.try_get_u64_le().map_err(|_| FrameError::Cut)?;
+                let draining = bytes.try_get_u8().map_err(|_| FrameError::Cut)? != 0;
                 let confirmed = triples(bytes)?
                     .map(|(group, term, version)| (group, ViewVersion { term, version }))
                     .collect();
-                Ok(Frame::Pulse { metadata_index, confirmed })
+                Ok(Frame::Pulse { metadata_index, draining, confirmed })
+            }
+            ELECT_PREFERRED => {
+                Ok(Frame::ElectPreferred(triples(bytes)?.map(|(group, _, _)| group).collect()))
             }
             WANT_VIEWS => Ok(Frame::WantViews(triples(bytes)?.map(|(group, _, _)| group).collect())),
             COMMANDS => {
@@ -204,12 +219,14 @@ mod tests {
     fn a_pulse_survives_the_wire() {
         let frame = Frame::Pulse {
             metadata_index: 7,
+            draining: true,
             confirmed: vec![(GroupId(2), ViewVersion { term: 3, version: 4 })],
         };
-        let Frame::Pulse { metadata_index, confirmed } = Frame::decode(frame.encode()).unwrap() else {
+        let Frame::Pulse { metadata_index, draining, confirmed } = Frame::decode(frame.encode()).unwrap()
+        else {
             panic!("another kind");
         };
-        assert_eq!(metadata_index, 7);
+        assert_eq!((metadata_index, draining), (7, true));
         assert_eq!(confirmed, [(GroupId(2), ViewVersion { term: 3, version: 4 })]);
     }
 

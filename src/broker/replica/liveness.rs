@@ -21,6 +21,8 @@ struct Peer {
     /// When it was lost; of no meaning while it is heard.
     lost_ms: u64,
     metadata_index: LogIndex,
+    /// It hands its leaderships over.
+    draining: bool,
 }
 
 /// The brokers as this one hears them.
@@ -69,7 +71,7 @@ impl Liveness {
     pub fn up(&self, broker: BrokerId, incarnation: Incarnation) {
         self.peers.write().insert(
             broker,
-            Peer { incarnation: Some(incarnation), loss: None, lost_ms: 0, metadata_index: 0 },
+            Peer { incarnation: Some(incarnation), loss: None, lost_ms: 0, metadata_index: 0, draining: false },
         );
     }
 
@@ -78,7 +80,8 @@ impl Liveness {
         let mut peers = self.peers.write();
         let lost_ms =
             peers.get(&broker).filter(|peer| peer.loss.is_some()).map_or(now_ms, |peer| peer.lost_ms);
-        peers.insert(broker, Peer { incarnation: None, loss: Some(loss), lost_ms, metadata_index: 0 });
+        let lost = Peer { incarnation: None, loss: Some(loss), lost_ms, metadata_index: 0, draining: false };
+        peers.insert(broker, lost);
     }
 
     /// Whether a broker may be on its way back: nothing is known of it yet, or its process ended less than `within_ms` ago.
@@ -89,10 +92,16 @@ impl Liveness {
         }
     }
 
-    /// Notes how much metadata a broker has applied.
-    pub fn metadata_applied(&self, broker: BrokerId, index: LogIndex) {
+    /// Whether a broker says that it hands its leaderships over.
+    pub fn is_draining(&self, broker: BrokerId) -> bool {
+        self.peers.read().get(&broker).is_some_and(|peer| peer.draining)
+    }
+
+    /// Notes a broker's pulse: how much metadata it has applied, and whether it hands its leaderships over.
+    pub fn pulse(&self, broker: BrokerId, metadata_index: LogIndex, draining: bool) {
         if let Some(peer) = self.peers.write().get_mut(&broker) {
-            peer.metadata_index = peer.metadata_index.max(index);
+            peer.metadata_index = peer.metadata_index.max(metadata_index);
+            peer.draining = draining;
         }
     }
 }

@@ -10,6 +10,7 @@ use chronik_core::replication::configuration::Configuration;
 use chronik_core::replication::gate::{self, Acks, Refusal, Standing, Verdict};
 use chronik_core::replication::high_watermark::{HighWatermark, effective_min_isr};
 use chronik_core::replication::isr::{IsrChange, IsrConfig, IsrTracker, Leadership as LeaderStart};
+use chronik_core::replication::preferred;
 use chronik_core::replication::producer_state::ProducerState;
 use chronik_core::replication::reassignment::{self, Step};
 use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
@@ -18,7 +19,7 @@ use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
 use super::engine::{IsrChanges, MemberState};
 use super::handle::{Leadership, PartitionHandle};
-use super::leading::{Leading, Waiters};
+use super::leading::{Leading, Parked, Waiters};
 use super::liveness::Liveness;
 use super::producers;
 use super::views::Views;
@@ -78,6 +79,7 @@ pub(super) struct Partition {
     pub(super) configuration: Configuration,
     role: GroupRole,
     leading: Option<Leading>,
+    parked: Parked,
     producers: ProducerState,
     /// The last log index whose batch is in the producer state.
     recorded: LogIndex,
@@ -99,6 +101,7 @@ impl Partition {
             configuration: group.configuration(),
             role: GroupRole { term: 0, leads: false, leader: None },
             leading: None,
+            parked: Parked::default(),
             producers,
             mark: HighWatermark::new(0),
             real_leader: RealLeader { epoch: last_term, broker: None },
@@ -186,6 +189,7 @@ impl Partition {
             for_all: Waiters::default(),
             for_leader: Waiters::default(),
             published: None,
+            preferred_since_ms: None,
             told: 0,
         });
         tracing::info!(
@@ -206,6 +210,9 @@ impl Partition {
     /// Leaves service: every waiting produce is answered.
     pub(super) fn quarantine(&mut self, reason: String, around: Surroundings<'_>) {
         self.stop_leading();
+        for (_, reply) in self.parked.take() {
+            drop(reply.send(Err(self.not_leader())));
+        }
         self.set_caretaker(None, around);
         self.handle.set_leadership(Leadership::Quarantined { reason });
     }
@@ -297,6 +304,36 @@ impl Partition {
             let change = leading.tracker.check(around.now.ms);
             self.report(change, around);
         }
+        self.watch_preferred(around);
+    }
+
+    /// Notes since when the preferred replica could lead.
+    fn watch_preferred(&mut self, around: Surroundings<'_>) {
+        let preferred = self.assignment.target.first().copied();
+        if let (Some(leading), Some(preferred)) = (&mut self.leading, preferred) {
+            let in_sync = leading.tracker.isr().contains(preferred) && !leading.tracker.is_provisional();
+            let since = leading.preferred_since_ms.unwrap_or(around.now.ms);
+            leading.preferred_since_ms = in_sync.then_some(since);
+        }
+    }
+
+    /// The preferred replica and what is known of it, if this replica leads in its place.
+    pub(super) fn preferred(
+        &self,
+        group: &Group,
+        around: Surroundings<'_>,
+    ) -> Option<(ReplicaId, preferred::Outlook)> {
+        let leading = self.leading.as_ref()?;
+        let preferred = *self.assignment.target.first().filter(|replica| **replica != group.replica())?;
+        let draining = self.broker_of(preferred).is_none_or(|broker| around.liveness.is_draining(broker));
+        let members_change =
+            self.assignment.moving.is_some() || self.configuration.is_joint() || group.is_changing();
+        let in_sync_ms = leading
+            .tracker
+            .isr()
+            .contains(preferred)
+            .then(|| leading.preferred_since_ms.map_or(0, |since| around.now.ms.saturating_sub(since)));
+        Some((preferred, preferred::Outlook { members_change, draining, in_sync_ms }))
     }
 
     fn report(&self, change: Option<IsrChange>, around: Surroundings<'_>) {
@@ -376,6 +413,10 @@ impl Partition {
         reply: AppendReply,
         around: Surroundings<'_>,
     ) {
+        let handing_over = (self.role.leads && group.is_transferring()) || !self.parked.is_empty();
+        if handing_over && self.parked.fits(&request) {
+            return self.parked.push(request, reply, around.now.ms);
+        }
         let acks = request.acks;
         let deadline_ms = around.now.ms.saturating_add(request.timeout_ms);
         match self.try_append(group, request, around) {
@@ -390,6 +431,23 @@ impl Partition {
             // The client may have gone; it is not told then.
             Err(error) => drop(reply.send(Err(error))),
         }
+    }
+
+    /// Goes on with what waited for a hand-over, once it is done or given up; true if some of it was appended.
+    pub(super) fn release_parked(&mut self, group: &mut Group, around: Surroundings<'_>) -> bool {
+        let stayed = self.role.leads && !group.is_transferring();
+        let went = !self.role.leads && self.role.leader.is_some();
+        if self.parked.is_empty() || !(stayed || went || self.parked.is_overdue(around.now.ms)) {
+            return false;
+        }
+        for (request, reply) in self.parked.take() {
+            if stayed {
+                self.append(group, request, reply, around);
+            } else {
+                drop(reply.send(Err(self.not_leader())));
+            }
+        }
+        stayed
     }
 
     fn try_append(
@@ -655,6 +713,7 @@ impl Partition {
         let candidates = self.assignment.members.iter().filter(|member| {
             member.broker != around.own
                 && around.liveness.is_up(member.broker)
+                && !around.liveness.is_draining(member.broker)
                 && leading.tracker.isr().contains(member.replica)
         });
         // Among equals the preferred replica, which comes first.

@@ -68,9 +68,11 @@ static TABLE: &[Api] = &[
     }),
     api(ApiKey::DescribeConfigs, (1, 4), &layout::DESCRIBE_CONFIGS, |c| c.queued(describe_configs::handle)),
     api(ApiKey::AlterConfigs, (0, 2), &layout::ALTER_CONFIGS, |c| c.queued(alter_configs::handle)),
+    api(ApiKey::DescribeLogDirs, (1, 4), &layout::DESCRIBE_LOG_DIRS, |c| c.queued(describe_log_dirs::handle)),
     api(ApiKey::CreatePartitions, (0, 3), &layout::CREATE_PARTITIONS, |c| {
         c.queued(create_partitions::handle)
     }),
+    api(ApiKey::ElectLeaders, (0, 2), &layout::ELECT_LEADERS, |c| c.queued(elect_leaders::handle)),
     api(ApiKey::IncrementalAlterConfigs, (0, 1), &layout::INCREMENTAL_ALTER_CONFIGS, |c| {
         c.queued(incremental_alter_configs::handle)
     }),

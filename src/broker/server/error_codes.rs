@@ -44,6 +44,7 @@ macro_rules! code_of_each_inner {
 one_code!(
     ApiVersionsResponse,
     DescribeClusterResponse,
+    DescribeLogDirsResponse,
     InitProducerIdResponse,
     ListPartitionReassignmentsResponse
 );
@@ -59,6 +60,7 @@ code_of_each!(
 
 code_of_each_inner!(
     AlterPartitionReassignmentsResponse: responses.partitions,
+    ElectLeadersResponse: replica_election_results.partition_result,
     ListOffsetsResponse: topics.partitions,
     OffsetForLeaderEpochResponse: topics.partitions,
     ProduceResponse: responses.partition_responses

@@ -9,6 +9,7 @@ mod history;
 pub mod isr;
 mod isr_set;
 mod membership;
+pub mod preferred;
 pub mod producer_state;
 mod progress;
 pub mod reassignment;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chronik_core::config::{BrokerValues, TopicConfig, TopicDefaults};
-use chronik_core::ids::{BrokerId, DiskId, TopicId};
+use chronik_core::ids::{BrokerId, DiskId, GroupId, TopicId};
 use chronik_core::metadata::{
     Applied, Broker, ClusterState, Command, CreateTopic, FeatureRange, Listener, Partition, Topic,
     TopicReplicas,
@@ -235,6 +235,15 @@ impl Backend for MemoryBackend {
 
     fn unix_ms(&self) -> i64 {
         NOW_MS
+    }
+
+    fn elect_preferred(&self, groups: Vec<GroupId>) {
+        let cluster = self.cluster();
+        for (topic, partition) in groups.into_iter().filter_map(|group| cluster.group(group)) {
+            if let Some(report) = self.reports.lock().get_mut(&(topic.id, partition.number)) {
+                report.leader = Some(partition.replicas[0].broker);
+            }
+        }
     }
 
     fn propose(

@@ -2,6 +2,7 @@
 
 mod admin;
 mod configs;
+mod elections;
 mod fetch;
 pub(crate) mod memory;
 mod metadata;

@@ -143,6 +143,10 @@ impl ReplicaHandle for MemoryReplica {
         self.state.lock().batches.last().map_or(0, |batch| batch.end)
     }
 
+    fn size_bytes(&self) -> u64 {
+        self.bytes().iter().map(|batch| batch.len() as u64).sum()
+    }
+
     fn epoch_start_reached(&self) -> bool {
         self.state.lock().epoch_start_reached
     }

@@ -1,9 +1,13 @@
 //! Leaders without delay: replicas stand in order of preference, and a broker that is to stop, or that can write no more,
 //! hands over what it leads.
 
+use std::collections::BTreeMap;
+
 use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
+use chronik_core::replication::preferred;
 
 use super::{Engine, surroundings};
+use crate::replica::frame::Frame;
 use crate::replica::hosted::{Hosted, Serves};
 use crate::replica::outbox::Transport;
 use crate::replica::partition::Surroundings;
@@ -14,6 +18,9 @@ const FIRST_CAMPAIGN_MS: u64 = 50;
 const CAMPAIGN_STEP_MS: u64 = 250;
 /// A replica that was not elected tries again after this long, and the steps of its place in the order of preference.
 const CAMPAIGN_AGAIN_MS: u64 = 1_000;
+
+/// Partitions handed back to their preferred replicas at one check, once a second, at most.
+const RETURNS_PER_CHECK: usize = 32;
 
 impl<T: Transport> Engine<T> {
     /// Lets replicas stand in order of preference when no leader is known and a majority could elect one: raft's own
@@ -48,8 +55,61 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    fn may_lead(&self) -> bool {
+    pub(super) fn may_lead(&self) -> bool {
         self.draining.is_none() && !self.disk_full
+    }
+
+    /// Hands partitions led here to their preferred replicas, where they have been in sync for long enough.
+    pub(super) fn return_leaderships(&mut self) {
+        if !self.may_lead() {
+            return;
+        }
+        let groups: Vec<GroupId> = self.hosted.keys().copied().collect();
+        let mut returned = 0;
+        for id in groups {
+            if returned == RETURNS_PER_CHECK {
+                return;
+            }
+            returned += usize::from(self.hand_to_preferred(id, preferred::should_lead));
+        }
+    }
+
+    /// Brings a request for preferred leaders to whoever leads in their place.
+    pub(super) fn ask_to_elect(&mut self, groups: Vec<GroupId>) {
+        let mut elsewhere: BTreeMap<BrokerId, Vec<GroupId>> = BTreeMap::new();
+        for group in groups {
+            match self.shared.views.last(group).map(|view| view.leader) {
+                Some(leader) if leader == self.config.broker => self.elect_preferred(&[group]),
+                Some(leader) => elsewhere.entry(leader).or_default().push(group),
+                None => {}
+            }
+        }
+        for (leader, groups) in elsewhere {
+            self.outbox.send(leader, Frame::ElectPreferred(groups).encode());
+        }
+    }
+
+    /// Hands over at once where the preferred replica could lead.
+    pub(super) fn elect_preferred(&mut self, groups: &[GroupId]) {
+        for group in groups {
+            self.hand_to_preferred(*group, preferred::may_lead);
+        }
+    }
+
+    fn hand_to_preferred(&mut self, id: GroupId, fits: impl Fn(&preferred::Outlook) -> bool) -> bool {
+        let around = surroundings(&self.config, &self.shared, self.now);
+        let Some(Hosted { group, serves: Serves::Partition(partition), .. }) = self.hosted.get_mut(&id)
+        else {
+            return false;
+        };
+        match partition.preferred(group, around) {
+            Some((replica, outlook)) if fits(&outlook) && !group.is_transferring() => {
+                group.transfer_leadership(replica);
+                self.touched.insert(id);
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn hand_over_leaderships(&mut self) {
@@ -84,7 +144,9 @@ impl<T: Transport> Engine<T> {
 fn metadata_successor(hosted: &Hosted, around: Surroundings<'_>) -> Option<ReplicaId> {
     let voters = hosted.group.configuration().voters.into_iter();
     let candidates = voters.filter(|replica| {
-        hosted.broker_of(*replica).is_some_and(|broker| broker != around.own && around.liveness.is_up(broker))
+        hosted.broker_of(*replica).is_some_and(|broker| {
+            broker != around.own && around.liveness.is_up(broker) && !around.liveness.is_draining(broker)
+        })
     });
     candidates.max_by_key(|replica| hosted.group.matched(*replica))
 }

@@ -183,7 +183,11 @@ impl<T: Transport> Engine<T> {
             Event::PeerFrame { from, payload } => self.frame(from, payload),
             Event::Written(result) => self.written(result),
             Event::StartMetadata { voters } => self.start_metadata(voters),
-            Event::Drain { reply } => self.draining.get_or_insert_default().push(reply),
+            Event::Drain { reply } => {
+                self.draining.get_or_insert_default().push(reply);
+                self.pulse_due = true;
+            }
+            Event::ElectPreferred { groups } => self.ask_to_elect(groups),
             Event::Undrain => self.draining = None,
         }
     }
@@ -246,6 +250,9 @@ impl<T: Transport> Engine<T> {
             self.touched.insert(group);
         }
         self.hand_over_leaderships();
+        if check {
+            self.return_leaderships();
+        }
         self.ask_for_wanted();
     }
 }

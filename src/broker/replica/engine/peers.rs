@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId};
+use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
 use chronik_core::view::{PartitionView, ViewVersion};
 
 use super::{Engine, surroundings};
@@ -75,9 +75,11 @@ impl<T: Transport> Engine<T> {
             }
             Ok(Frame::HighWatermarks(items)) => self.hear_high_watermarks(from, &items),
             Ok(Frame::Views(views)) => self.hear_views(from, views),
-            Ok(Frame::Pulse { metadata_index, confirmed }) => {
-                self.hear_pulse(from, metadata_index, &confirmed)
+            Ok(Frame::Pulse { metadata_index, draining, confirmed }) => {
+                self.shared.liveness.pulse(from, metadata_index, draining);
+                self.hear_pulse(from, &confirmed)
             }
+            Ok(Frame::ElectPreferred(groups)) => self.elect_preferred(&groups),
             Ok(Frame::Commands(commands)) => self.hear_commands(from, &commands),
             Ok(Frame::WantViews(groups)) => {
                 let wanted =
@@ -143,8 +145,7 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    fn hear_pulse(&mut self, from: BrokerId, metadata_index: LogIndex, confirmed: &[(GroupId, ViewVersion)]) {
-        self.shared.liveness.metadata_applied(from, metadata_index);
+    fn hear_pulse(&mut self, from: BrokerId, confirmed: &[(GroupId, ViewVersion)]) {
         let missing = self.shared.views.confirm(from, confirmed, self.now.ms);
         if !missing.is_empty() {
             self.outbox.send(from, Frame::WantViews(missing).encode());
@@ -166,7 +167,8 @@ impl<T: Transport> Engine<T> {
         }
         self.shared.views.confirm(self.config.broker, &confirmed, self.now.ms);
         let metadata_index = self.shared.cluster.borrow().applied();
-        let frame = Frame::Pulse { metadata_index, confirmed }.encode();
+        let draining = !self.may_lead();
+        let frame = Frame::Pulse { metadata_index, draining, confirmed }.encode();
         for broker in self.others() {
             self.outbox.send(broker, frame.clone());
         }

@@ -172,9 +172,13 @@ impl<T: Transport> Engine<T> {
     fn settle(&mut self, id: GroupId) {
         let mut changed = None;
         let mut leader = None;
+        let mut appended = false;
         self.guard(id, |hosted, around| {
             match &mut hosted.serves {
-                Serves::Partition(partition) => changed = partition.settle(&hosted.group, around),
+                Serves::Partition(partition) => {
+                    changed = partition.settle(&hosted.group, around);
+                    appended = partition.release_parked(&mut hosted.group, around);
+                }
                 Serves::Metadata(metadata) => {
                     metadata.follow_role(&hosted.group);
                     leader = Some(metadata.role().leader);
@@ -184,6 +188,9 @@ impl<T: Transport> Engine<T> {
         });
         if let Some(view) = changed {
             self.gossip(view);
+        }
+        if appended {
+            self.touched.insert(id);
         }
         if let Some(leader) = leader {
             let broker = leader.and_then(|replica| self.hosted.get(&id)?.broker_of(replica));

@@ -10,7 +10,7 @@ use crate::handlers::tests::name;
 use crate::server::wire::samples;
 
 /// Key, first and last version: Kafka 4.3's ranges.
-const SERVED: [(i16, i16, i16); 17] = [
+const SERVED: [(i16, i16, i16); 19] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 11),
@@ -22,7 +22,9 @@ const SERVED: [(i16, i16, i16); 17] = [
     (23, 2, 4),
     (32, 1, 4),
     (33, 0, 2),
+    (35, 1, 4),
     (37, 0, 3),
+    (43, 0, 2),
     (44, 0, 1),
     (45, 0, 1),
     (46, 0, 0),
@@ -147,6 +149,8 @@ async fn answer(client: &mut Client, key: ApiKey, version: i16) -> i32 {
         ApiKey::AlterConfigs => of::<AlterConfigsResponse>(client, version).await,
         ApiKey::CreatePartitions => of::<CreatePartitionsResponse>(client, version).await,
         ApiKey::IncrementalAlterConfigs => of::<IncrementalAlterConfigsResponse>(client, version).await,
+        ApiKey::DescribeLogDirs => of::<DescribeLogDirsResponse>(client, version).await,
+        ApiKey::ElectLeaders => of::<ElectLeadersResponse>(client, version).await,
         ApiKey::AlterPartitionReassignments => {
             of::<AlterPartitionReassignmentsResponse>(client, version).await
         }

@@ -194,6 +194,14 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Message = Message {
     ]),
 };
 
+pub(crate) static DESCRIBE_LOG_DIRS: Message =
+    Message { flexible_from: 2, body: &plain(&[every(Array(&plain(&[every(Text), every(Many(&INT))])))]) };
+
+pub(crate) static ELECT_LEADERS: Message = Message {
+    flexible_from: 2,
+    body: &plain(&[from(1, Fixed(1)), every(Array(&plain(&[every(Text), every(Many(&INT))]))), every(INT)]),
+};
+
 pub(crate) static ALTER_PARTITION_REASSIGNMENTS: Message = Message {
     flexible_from: 0,
     body: &plain(&[

@@ -12,7 +12,9 @@ use kafka_protocol::messages::create_topics_request::{
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -55,6 +57,8 @@ pub(crate) fn all() -> Vec<(ApiKey, i16, Bytes)> {
     add(ApiKey::AlterConfigs, 0..=2, |v| encoded(&alter_configs(), v));
     add(ApiKey::CreatePartitions, 0..=3, |v| encoded(&create_partitions(), v));
     add(ApiKey::IncrementalAlterConfigs, 0..=1, |v| encoded(&incremental_alter_configs(), v));
+    add(ApiKey::DescribeLogDirs, 1..=4, |v| encoded(&describe_log_dirs(), v));
+    add(ApiKey::ElectLeaders, 0..=2, |v| encoded(&elect_leaders(), v));
     add(ApiKey::AlterPartitionReassignments, 0..=1, |v| encoded(&alter_partition_reassignments(), v));
     add(ApiKey::ListPartitionReassignments, 0..=0, |v| encoded(&list_partition_reassignments(), v));
     add(ApiKey::DescribeCluster, 0..=2, |v| encoded(&describe_cluster(v), v));
@@ -207,6 +211,16 @@ fn alter_configs() -> AlterConfigsRequest {
         .with_resource_name(text("a-topic"))
         .with_configs(vec![config]);
     AlterConfigsRequest::default().with_resources(vec![resource])
+}
+
+fn describe_log_dirs() -> DescribeLogDirsRequest {
+    let topic = DescribableLogDirTopic::default().with_topic(topic()).with_partitions(vec![1, 2]);
+    DescribeLogDirsRequest::default().with_topics(Some(vec![topic]))
+}
+
+fn elect_leaders() -> ElectLeadersRequest {
+    let partitions = TopicPartitions::default().with_topic(topic()).with_partitions(vec![1, 2]);
+    ElectLeadersRequest::default().with_topic_partitions(Some(vec![partitions])).with_timeout_ms(1000)
 }
 
 fn alter_partition_reassignments() -> AlterPartitionReassignmentsRequest {

@@ -31,6 +31,8 @@ fn both(key: ApiKey, version: i16, body: &Bytes) -> Result<(usize, usize), WireE
         ApiKey::IncrementalAlterConfigs => {
             of::<IncrementalAlterConfigsRequest>(&layout::INCREMENTAL_ALTER_CONFIGS, version, body)
         }
+        ApiKey::DescribeLogDirs => of::<DescribeLogDirsRequest>(&layout::DESCRIBE_LOG_DIRS, version, body),
+        ApiKey::ElectLeaders => of::<ElectLeadersRequest>(&layout::ELECT_LEADERS, version, body),
         ApiKey::AlterPartitionReassignments => {
             of::<AlterPartitionReassignmentsRequest>(&layout::ALTER_PARTITION_REASSIGNMENTS, version, body)
         }
