@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chronik_e2e::grown::Grown;
 use chronik_e2e::load::{self, Book, Load};
-use chronik_e2e::{kafka, moves};
+use chronik_e2e::{kafka, moves, wait};
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(2);
@@ -186,6 +186,39 @@ fn leaderships_return_to_the_preferred_replicas() {
         "leaders as preferred {took:?} after the ISR was full, longest stall {:?}",
         load.longest_stall(began)
     );
+    nothing_is_lost(&cluster, load);
+}
+
+#[test]
+fn a_damaged_replica_comes_back_as_another() {
+    let mut cluster = Grown::start("replaced", 3, 3);
+    cluster.create_topic("t", PARTITIONS, &[1, 2, 3]);
+    let load = load(&cluster);
+    cluster.broker_mut(2).kill();
+    let folder = cluster.broker(2).data.join("journal");
+    let files = std::fs::read_dir(folder).expect("the journal").map(|file| file.expect("an entry").path());
+    let path = files.max().expect("a journal file");
+    let mut bytes = std::fs::read(&path).expect("the journal");
+    let at = bytes.windows(7).position(|window| window == b"record ").expect("a record");
+    bytes[at] ^= 0x20;
+    std::fs::write(&path, bytes).expect("damage the journal");
+    cluster.broker_mut(2).start();
+    let quarantined = |cluster: &Grown| -> Result<usize, String> {
+        let report = cluster.topic(2, "t")?;
+        let partitions = report["partitions"].as_array().ok_or("no partitions")?;
+        Ok(partitions.iter().filter(|p| p["quarantined"].is_string()).count())
+    };
+    let seen = |cluster: &Grown| quarantined(cluster).and_then(|n| wait::holds(n > 0, || "none".to_owned()));
+    wait::until("a replica out of service", GOES_ON, || seen(&cluster));
+    let began = Instant::now();
+    cluster.await_replicas("t", PARTITIONS, &[1, 2, 3], GOES_ON);
+    assert_eq!(quarantined(&cluster), Ok(0));
+    println!("the damaged replica was seen out of service, and replaced {:?} later", began.elapsed());
+    // What was removed does not come back with a restart, and what replaced it does.
+    cluster.broker_mut(2).kill();
+    load.await_acks(PARTITIONS, 20, GOES_ON);
+    cluster.broker_mut(2).start();
+    cluster.await_replicas("t", PARTITIONS, &[1, 2, 3], GOES_ON);
     nothing_is_lost(&cluster, load);
 }
 

@@ -32,7 +32,9 @@ pub(crate) async fn handle(
     let mut moving: BTreeMap<&str, Vec<OngoingPartitionReassignment>> = BTreeMap::new();
     for (topic, partition) in cluster.reassignments() {
         let asked = |wanted: &BTreeSet<_>| wanted.contains(&(topic.name.as_str(), partition.number));
-        if wanted.as_ref().is_none_or(asked) {
+        // One replica for another on the same broker is no move that Kafka knows.
+        let between_brokers = !(partition.adding().is_empty() && partition.removing().is_empty());
+        if between_brokers && wanted.as_ref().is_none_or(asked) {
             moving.entry(&topic.name).or_default().push(shown(partition));
         }
     }
@@ -44,10 +46,9 @@ pub(crate) async fn handle(
 }
 
 fn shown(partition: &Partition) -> OngoingPartitionReassignment {
-    let all = partition.replicas.iter().map(|replica| replica.broker).collect();
     OngoingPartitionReassignment::default()
         .with_partition_index(partition.number)
-        .with_replicas(nodes(all))
+        .with_replicas(nodes(partition.brokers()))
         .with_adding_replicas(nodes(partition.adding()))
         .with_removing_replicas(nodes(partition.removing()))
 }

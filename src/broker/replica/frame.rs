@@ -1,7 +1,7 @@
 //! What brokers say to each other, as bytes: Raft messages of many groups in one frame, high watermarks, views. Pure.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use chronik_core::ids::{GroupId, LogIndex, Term};
+use chronik_core::ids::{GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::view::{PartitionView, ViewVersion};
 
 use crate::quorum::{MessageError, RaftMessage};
@@ -41,6 +41,8 @@ pub enum Frame {
     Commands(Vec<Bytes>),
     /// The receiver shall hand these partitions to their preferred replicas, where it leads in their place.
     ElectPreferred(Vec<GroupId>),
+    /// Replicas that the sender took out of service, of partitions that the receiver leads.
+    Quarantined(Vec<(GroupId, ReplicaId)>),
 }
 
 /// Why bytes are not a frame.
@@ -68,6 +70,7 @@ const COMMANDS: u8 = 6;
 /// 4 was a pulse that did not say whether its sender drains.
 const PULSE: u8 = 7;
 const ELECT_PREFERRED: u8 = 8;
+const QUARANTINED: u8 = 9;
 
 const TRIPLE_BYTES: usize = 24;
 
@@ -132,6 +135,10 @@ impl Frame {
                 bytes.put_u8(ELECT_PREFERRED);
                 groups.iter().for_each(|group| put_triple(&mut bytes, *group, 0, 0));
             }
+            Frame::Quarantined(replicas) => {
+                bytes.put_u8(QUARANTINED);
+                replicas.iter().for_each(|(group, replica)| put_triple(&mut bytes, *group, replica.0, 0));
+            }
             Frame::WantViews(groups) => {
                 bytes.put_u8(WANT_VIEWS);
                 groups.iter().for_each(|group| put_triple(&mut bytes, *group, 0, 0));
@@ -173,6 +180,10 @@ impl Frame {
                     .map(|(group, term, version)| (group, ViewVersion { term, version }))
                     .collect();
                 Ok(Frame::Pulse { metadata_index, draining, confirmed })
+            }
+            QUARANTINED => {
+                let replicas = triples(bytes)?.map(|(group, replica, _)| (group, ReplicaId(replica)));
+                Ok(Frame::Quarantined(replicas.collect()))
             }
             ELECT_PREFERRED => {
                 Ok(Frame::ElectPreferred(triples(bytes)?.map(|(group, _, _)| group).collect()))

@@ -106,6 +106,7 @@ impl Metadata {
             Ok(Command::CompleteReassignment(done)) => {
                 self.state.validate_complete_reassignment(&done).is_ok()
             }
+            Ok(Command::ReplaceReplica(wanted)) => self.state.validate_replace_replica(&wanted).is_ok(),
             _ => false,
         };
         if fits && group.propose(EntryKind::Command, bytes.clone(), 0).is_ok() {

@@ -71,7 +71,7 @@ impl Reports {
             state: PartitionState::Unknown,
             leader: None,
             epoch: 0,
-            replicas: partition.replicas.iter().map(|replica| replica.broker).collect(),
+            replicas: partition.brokers(),
             isr: None,
             isr_age_ms: None,
             adding: partition.adding(),

@@ -75,6 +75,13 @@ pub enum Applied {
         /// The partition's group.
         group: GroupId,
     },
+    /// A new replica takes the place of another.
+    ReplicaReplaced {
+        /// The partition's group.
+        group: GroupId,
+        /// The new replica.
+        replica: ReplicaId,
+    },
     /// The state already contains that index.
     AlreadyApplied,
     /// The command does not fit the state, which stays as it was.
@@ -140,6 +147,7 @@ impl ClusterState {
             }
             Command::AlterReassignment(wanted) => self.alter_reassignment(wanted),
             Command::CompleteReassignment(done) => self.complete_reassignment(done),
+            Command::ReplaceReplica(wanted) => self.replace_replica(wanted),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::state::Broker;
-use crate::ids::{BrokerId, GroupId, LogIndex, TopicId};
+use crate::ids::{BrokerId, GroupId, LogIndex, ReplicaId, TopicId};
 
 /// A change of the cluster's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub enum Command {
     AlterReassignment(AlterReassignment),
     /// Notes that a partition's replicas are where they shall be.
     CompleteReassignment(CompleteReassignment),
+    /// Puts a new replica in the place of one that can no longer be trusted, on the same broker.
+    ReplaceReplica(ReplaceReplica),
 }
 
 /// A topic, by name or by id.
@@ -153,6 +155,16 @@ pub struct CompleteReassignment {
     pub since: LogIndex,
 }
 
+/// See [`Command::ReplaceReplica`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceReplica {
+    /// The partition's group.
+    pub group: GroupId,
+    /// The replica that goes.
+    pub replica: ReplicaId,
+}
+
 /// Why bytes are not a command. A broker that meets one in its committed log must stop: it cannot follow.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -191,6 +203,7 @@ mod kind {
     pub(super) const SET_FEATURE_LEVEL: u16 = 7;
     pub(super) const ALTER_REASSIGNMENT: u16 = 8;
     pub(super) const COMPLETE_REASSIGNMENT: u16 = 9;
+    pub(super) const REPLACE_REPLICA: u16 = 10;
 }
 
 impl Command {
@@ -206,6 +219,7 @@ impl Command {
             Self::SetFeatureLevel(body) => framed(kind::SET_FEATURE_LEVEL, body),
             Self::AlterReassignment(body) => framed(kind::ALTER_REASSIGNMENT, body),
             Self::CompleteReassignment(body) => framed(kind::COMPLETE_REASSIGNMENT, body),
+            Self::ReplaceReplica(body) => framed(kind::REPLACE_REPLICA, body),
         }
     }
 
@@ -226,6 +240,7 @@ impl Command {
             kind::SET_FEATURE_LEVEL => serde_json::from_slice(body).map(Self::SetFeatureLevel),
             kind::ALTER_REASSIGNMENT => serde_json::from_slice(body).map(Self::AlterReassignment),
             kind::COMPLETE_REASSIGNMENT => serde_json::from_slice(body).map(Self::CompleteReassignment),
+            kind::REPLACE_REPLICA => serde_json::from_slice(body).map(Self::ReplaceReplica),
             _ => return Err(DecodeError::Unknown { kind, version }),
         };
         command.map_err(|source| DecodeError::Malformed { kind, version, source })

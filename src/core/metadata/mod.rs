@@ -20,8 +20,8 @@ mod validate;
 pub use apply::Applied;
 pub use command::{
     AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Command, CompleteReassignment,
-    CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, SetFeatureLevel, TopicRef,
-    TopicReplicas,
+    CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, ReplaceReplica, SetFeatureLevel,
+    TopicRef, TopicReplicas,
 };
 pub use names::{collision_key, validate_topic_name};
 pub use placement::{Candidate, place};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::apply::Applied;
-use super::command::{AlterReassignment, CompleteReassignment};
+use super::command::{AlterReassignment, CompleteReassignment, ReplaceReplica};
 use super::limits;
 use super::refusal::{Refusal, RefusalCode};
 use super::state::{ClusterState, Partition, Reassignment, Replica, Topic};
@@ -105,6 +105,43 @@ impl ClusterState {
             partition.reassignment.is_none() && going.is_empty() && target.len() == partition.replicas.len();
         partition.replicas = target.into_iter().chain(going).collect();
         partition.reassignment = (!only_order).then_some(reassignment);
+    }
+
+    /// Whether a new replica could take that one's place: the partition, and the replica that goes.
+    pub fn validate_replace_replica(
+        &self,
+        wanted: &ReplaceReplica,
+    ) -> Result<(Arc<Topic>, Partition, Replica), Refusal> {
+        let found = self.group(wanted.group).and_then(|(topic, partition)| {
+            let old = partition.target().iter().find(|replica| replica.replica == wanted.replica)?;
+            Some((topic.clone(), partition.clone(), *old))
+        });
+        let Some((topic, partition, old)) = found else {
+            let (code, field) = (RefusalCode::InvalidRequest, format!("replica of group {}", wanted.group));
+            return Err(Refusal::new(code, field, wanted.replica, "one that the partition shall have"));
+        };
+        self.validate_more_replicas(&partition, 1)?;
+        Ok((topic, partition, old))
+    }
+
+    /// A move in which one replica gives way to another on the same broker. Taking it back would bring back what cannot
+    /// be trusted, so that the new one counts as having been there.
+    pub(super) fn replace_replica(&mut self, wanted: &ReplaceReplica) -> Result<Applied, Refusal> {
+        let (topic, mut partition, old) = self.validate_replace_replica(wanted)?;
+        let Some(new) = self.new_replica(old.broker) else {
+            let allowed = "the id of a registered broker";
+            return Err(Refusal::new(RefusalCode::UnknownBroker, "broker id", old.broker, allowed));
+        };
+        let instead = |replica: &Replica| if replica.replica == old.replica { new } else { *replica };
+        let target = partition.target().iter().map(instead).collect();
+        self.set_target(&mut partition, target);
+        for original in partition.reassignment.iter_mut().flat_map(|moving| &mut moving.original) {
+            if *original == old.replica {
+                *original = new.replica;
+            }
+        }
+        self.replace_partition(&topic, partition);
+        Ok(Applied::ReplicaReplaced { group: wanted.group, replica: new.replica })
     }
 
     /// Whether that very move is under way.

@@ -134,9 +134,20 @@ impl Partition {
         new.map(|replica| replica.broker).collect()
     }
 
-    /// Brokers whose replica goes when the move is done.
+    /// Brokers whose replica goes when the move is done, and that get no other in its place.
     pub fn removing(&self) -> Vec<BrokerId> {
-        self.replicas[self.target().len()..].iter().map(|replica| replica.broker).collect()
+        self.brokers().split_off(self.target().len())
+    }
+
+    /// The brokers of its replicas, each once: those it shall have, then those that go.
+    pub fn brokers(&self) -> Vec<BrokerId> {
+        let mut brokers: Vec<BrokerId> = Vec::with_capacity(self.replicas.len());
+        for replica in &self.replicas {
+            if !brokers.contains(&replica.broker) {
+                brokers.push(replica.broker);
+            }
+        }
+        brokers
     }
 }
 

@@ -431,6 +431,9 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(topic, partition, target)| {
                 Command::AlterReassignment(AlterReassignment { topic, partition, target })
             }),
+        (14u64..24, 99_998u64..100_020).prop_map(|(group, replica)| {
+            Command::ReplaceReplica(ReplaceReplica { group: GroupId(group), replica: ReplicaId(replica) })
+        }),
         (14u64..24, 0u64..80).prop_map(|(group, since)| {
             Command::CompleteReassignment(CompleteReassignment { group: GroupId(group), since })
         }),

@@ -52,6 +52,7 @@ impl<T: Transport> Engine<T> {
                 );
                 let around = surroundings(&self.config, &self.shared, self.now);
                 partition.quarantine(reason, around);
+                self.quarantined.insert(id, self.now.ms);
             }
             Serves::Metadata(_) => self.stop(format!("metadata group: {reason}")),
         }
@@ -254,6 +255,7 @@ impl<T: Transport> Engine<T> {
                     topic = %topic.name, partition = header.partition, %reason, "take replica out of service"
                 );
                 handle.quarantine(reason);
+                self.quarantined.insert(id, self.now.ms);
             }
         }
     }
@@ -291,6 +293,7 @@ impl<T: Transport> Engine<T> {
     fn discard(&mut self, id: GroupId, reason: &str) {
         self.recovered.remove(&id);
         self.touched.remove(&id);
+        self.quarantined.remove(&id);
         if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {
             let around = surroundings(&self.config, &self.shared, self.now);
             partition.quarantine(reason.to_owned(), around);

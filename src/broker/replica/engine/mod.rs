@@ -98,6 +98,8 @@ pub struct Engine<T> {
     recovered: HashMap<GroupId, RecoveredGroup>,
     outbox: Outbox<T>,
     touched: BTreeSet<GroupId>,
+    /// Replicas out of service, each since when.
+    quarantined: BTreeMap<GroupId, u64>,
     /// Quarantined replicas of which the disk holds nothing.
     absent: BTreeSet<GroupId>,
     /// Groups whose removal is not on disk yet.
@@ -138,6 +140,7 @@ impl<T: Transport> Engine<T> {
             recovered: recovered.into_iter().map(|group| (group.group, group)).collect(),
             outbox: Outbox::new(transport),
             touched: BTreeSet::new(),
+            quarantined: BTreeMap::new(),
             absent: BTreeSet::new(),
             removing: BTreeSet::new(),
             wanted: BTreeMap::new(),
@@ -252,6 +255,7 @@ impl<T: Transport> Engine<T> {
         self.hand_over_leaderships();
         if check {
             self.return_leaderships();
+            self.tell_quarantined();
         }
         self.ask_for_wanted();
     }

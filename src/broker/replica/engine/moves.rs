@@ -1,8 +1,10 @@
 //! Moves of replicas: the leader of each group carries out what core decides, and calls for what metadata must note.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, GroupId};
-use chronik_core::metadata::{Command, CompleteReassignment};
+use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
+use chronik_core::metadata::{Command, CompleteReassignment, ReplaceReplica};
 use chronik_core::replication::reassignment::Step;
 
 use super::Engine;
@@ -14,6 +16,10 @@ use crate::replica::partition::Partition;
 
 /// Commands called for in one tick, at most; the rest follow with the next ones.
 const COMMANDS_PER_TICK: usize = 256;
+
+/// A replica is out of service for this long at least before another takes its place: people shall see that it was, and
+/// a fault that comes again shall not copy the log again and again.
+const QUARANTINE_MS: u64 = 10_000;
 
 impl<T: Transport> Engine<T> {
     /// Takes a partition's next step towards the replicas it shall have, if it is led here.
@@ -36,6 +42,41 @@ impl<T: Transport> Engine<T> {
             && self.wanted.len() < COMMANDS_PER_TICK
         {
             self.wanted.insert(id, command);
+        }
+    }
+
+    /// Tells the leaders of partitions which replicas here are out of service for good: a leader has all that was
+    /// committed, and with its word the replica may be replaced. Without a leader the replica stays as it is.
+    pub(super) fn tell_quarantined(&mut self) {
+        if self.stopped.is_some() {
+            return;
+        }
+        let mut told: BTreeMap<BrokerId, Vec<(GroupId, ReplicaId)>> = BTreeMap::new();
+        for handle in self.shared.partitions.all() {
+            let since = self.quarantined.get(&handle.group);
+            let lasting = since.is_some_and(|since| self.now.ms.saturating_sub(*since) >= QUARANTINE_MS);
+            if lasting && let Some(view) = self.shared.views.last(handle.group) {
+                told.entry(view.leader).or_default().push((handle.group, handle.replica));
+            }
+        }
+        for (leader, mut replicas) in told {
+            replicas.truncate(COMMANDS_PER_TICK);
+            self.outbox.send(leader, Frame::Quarantined(replicas).encode());
+        }
+    }
+
+    /// Calls for new replicas in place of those that another broker took out of service, where this one leads.
+    pub(super) fn hear_quarantined(&mut self, from: BrokerId, replicas: &[(GroupId, ReplicaId)]) {
+        for (group, replica) in replicas.iter().take(COMMANDS_PER_TICK) {
+            let Some(Hosted { group: led, serves: Serves::Partition(partition), .. }) =
+                self.hosted.get(group)
+            else {
+                continue;
+            };
+            if led.role().leads && partition.broker_of(*replica) == Some(from) {
+                let wanted = ReplaceReplica { group: *group, replica: *replica };
+                self.wanted.insert(*group, Command::ReplaceReplica(wanted));
+            }
         }
     }
 

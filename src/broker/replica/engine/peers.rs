@@ -80,6 +80,7 @@ impl<T: Transport> Engine<T> {
                 self.hear_pulse(from, &confirmed)
             }
             Ok(Frame::ElectPreferred(groups)) => self.elect_preferred(&groups),
+            Ok(Frame::Quarantined(replicas)) => self.hear_quarantined(from, &replicas),
             Ok(Frame::Commands(commands)) => self.hear_commands(from, &commands),
             Ok(Frame::WantViews(groups)) => {
                 let wanted =

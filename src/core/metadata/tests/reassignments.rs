@@ -99,6 +99,27 @@ fn another_order_needs_no_move_and_the_replication_factor_follows_partition_0() 
 }
 
 #[test]
+fn a_replica_is_replaced_on_its_broker() {
+    let mut cluster = of_four();
+    let replace = |id: u64| {
+        Command::ReplaceReplica(ReplaceReplica { group: GroupId(16), replica: ReplicaId(100_000 + id) })
+    };
+    let applied = cluster.must(replace(1));
+    assert_eq!(applied, Applied::ReplicaReplaced { group: GroupId(16), replica: ReplicaId(100_006) });
+    assert_eq!(cluster.replicas(), [0, 6, 2, 1]);
+    let partition = cluster.partition(0);
+    assert_eq!(partition.replica_on(BrokerId(2)).unwrap().replica, ReplicaId(100_006));
+    let brokers: Vec<u32> = partition.brokers().iter().map(|broker| broker.0).collect();
+    assert_eq!((brokers, partition.adding(), partition.removing()), (vec![1, 2, 3], vec![], vec![]));
+    assert_eq!(cluster.refused(replace(1)).code, RefusalCode::InvalidRequest, "it is on its way out");
+    cluster.must(move_to(0, None));
+    assert_eq!(cluster.replicas(), [0, 6, 2, 1], "what cannot be trusted does not come back");
+    cluster.must(replace(6));
+    cluster.complete();
+    assert_eq!(cluster.replicas(), [0, 7, 2]);
+}
+
+#[test]
 fn moves_that_are_refused() {
     let mut cluster = of_four();
     let cases: [(Command, i16, &str); 6] = [
