@@ -155,6 +155,7 @@ impl Process {
             heartbeat_ticks: start.plan.heartbeat_ticks,
             isr: IsrConfig::default(),
             topics: start.plan.topics,
+            learner_bytes_per_second: 0,
         };
         let log = Arc::new(log);
         let found = recovered.iter().map(again).collect();

@@ -6,8 +6,8 @@
 
 mod elections;
 mod groups;
-mod observe;
 mod moves;
+mod observe;
 mod peers;
 mod throttle;
 mod writes;
