@@ -80,6 +80,13 @@ fn whoever_dies_on_the_way_the_move_ends() {
         load.await_acks(PARTITIONS, 20, GOES_ON);
         println!("round {round}: to {target:?}, killed {victim}: settled {took:?} after its start");
     }
+    // A replica that is taken out of service is replaced, which would hide the fault.
+    for id in 1..=4 {
+        let log = std::fs::read_to_string(&cluster.broker(id).log).expect("a broker's log");
+        let out: Vec<&str> =
+            log.lines().filter(|line| line.contains("take replica out of service")).collect();
+        assert!(out.is_empty(), "broker {id}: {out:?}");
+    }
     nothing_is_lost(&cluster, load);
 }
 

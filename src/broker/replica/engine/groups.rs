@@ -237,13 +237,14 @@ impl<T: Transport> Engine<T> {
             Arc::clone(&log),
         ));
         self.shared.partitions.insert(Arc::clone(&handle));
+        let (state, applied) = state_at_start(&recovered);
         let config = GroupConfig {
-            applied: applied_at_start(&recovered),
+            applied,
             ..self.group_config(id, &recovered.header, recovered.membership.clone().map(|(_, bytes)| bytes))
         };
         let opened = match &recovered.damage {
             Some(damage) => Err(damage.to_string()),
-            None => open_group(&config, log, recovered.state),
+            None => open_group(&config, log, state),
         };
         match opened {
             Ok(group) => {
@@ -320,20 +321,23 @@ impl<T: Transport> Engine<T> {
     }
 }
 
-/// Committed entries are delivered from after this index. What was committed is applied by the time it is stored as
-/// such, but for a change of members: its configuration is stored one write later, so it is looked for.
-fn applied_at_start(recovered: &RecoveredGroup) -> LogIndex {
-    let commit = recovered.state.commit;
-    let mut next = recovered.membership.as_ref().map_or(0, |(index, _)| *index) + 1;
+/// The state to start with, and the index after which committed entries are delivered. A stored configuration proves
+/// that its entry was committed, though the commit index may be stored later: to apply it twice would be a fault. And a
+/// commit index may be stored before the configuration it brings into force, which is then looked for.
+fn state_at_start(recovered: &RecoveredGroup) -> (HardState, LogIndex) {
+    let configured = recovered.membership.as_ref().map_or(0, |(index, _)| *index);
+    let commit = recovered.state.commit.max(configured);
+    let state = HardState { commit, ..recovered.state };
+    let mut next = configured + 1;
     while next <= commit {
         let metas = recovered.log.metas(next, commit + 1, METAS_AT_ONCE);
         let Some(last) = metas.last() else { break };
         if let Some(change) = metas.iter().find(|meta| meta.kind == EntryKind::Membership) {
-            return change.index - 1;
+            return (state, change.index - 1);
         }
         next = last.index + 1;
     }
-    commit
+    (state, commit)
 }
 
 fn open_group(config: &GroupConfig, log: Arc<GroupLog>, state: HardState) -> Result<Group, String> {
@@ -357,4 +361,86 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+    use chronik_core::ids::BrokerId;
+
+    use super::*;
+    use crate::log::{Birth, DataFolder, Log, LogEntry, Options, RealDisk};
+
+    const GROUP: GroupId = GroupId(16);
+
+    fn entry(index: LogIndex, kind: EntryKind) -> LogEntry {
+        LogEntry {
+            index,
+            term: 1,
+            kind,
+            base_offset: 0,
+            records: 0,
+            max_timestamp: -1,
+            producer: None,
+            payload: Bytes::new(),
+        }
+    }
+
+    /// A log of five entries, the third of which changes members, as it is found again after `more` was written.
+    fn found(more: Vec<WriteOp>) -> (HardState, LogIndex) {
+        let dir = tempfile::tempdir().unwrap();
+        let birth = Birth::Join(Vec::new());
+        let cluster = "test".parse().unwrap();
+        let identity = DataFolder::format(&RealDisk, dir.path(), cluster, BrokerId(1), birth).unwrap();
+        let open =
+            || Log::open(Arc::new(RealDisk), dir.path(), identity.clone(), Options::default()).unwrap();
+        let header = GroupHeader {
+            kind: GroupKind::Partition,
+            topic: None,
+            partition: 0,
+            replica: ReplicaId(1),
+            voters: vec![ReplicaId(1)],
+            learners: Vec::new(),
+        };
+        let kind = |index| if index == 3 { EntryKind::Membership } else { EntryKind::Empty };
+        let entries = (1..=5).map(|index| entry(index, kind(index))).collect();
+        let mut ops =
+            vec![WriteOp::CreateGroup { group: GROUP, header }, WriteOp::Append { group: GROUP, entries }];
+        ops.extend(more);
+        let (log, _) = open();
+        let (send, done) = mpsc::channel();
+        log.submit(ops, Box::new(move |result| send.send(result).unwrap()));
+        done.recv().unwrap().unwrap();
+        drop(log);
+        let (_log, recovered) = open();
+        state_at_start(&recovered[0])
+    }
+
+    fn state(commit: LogIndex) -> WriteOp {
+        WriteOp::State { group: GROUP, state: HardState { term: 1, vote: 0, commit } }
+    }
+
+    fn membership() -> WriteOp {
+        WriteOp::Membership { group: GROUP, index: 3, bytes: Bytes::from_static(b"members") }
+    }
+
+    #[test]
+    fn a_configuration_stored_before_its_commit_index_is_not_applied_again() {
+        let (state, applied) = found(vec![state(2), membership()]);
+        assert_eq!((state.commit, applied), (3, 3));
+    }
+
+    #[test]
+    fn a_configuration_that_was_not_stored_is_applied() {
+        let (state, applied) = found(vec![state(5)]);
+        assert_eq!((state.commit, applied), (5, 2));
+    }
+
+    #[test]
+    fn what_is_stored_on_both_sides_stands() {
+        let (state, applied) = found(vec![membership(), state(5)]);
+        assert_eq!((state.commit, applied), (5, 5));
+    }
 }
