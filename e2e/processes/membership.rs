@@ -208,8 +208,11 @@ fn a_damaged_replica_comes_back_as_another() {
     let seen = |cluster: &Grown| quarantined(cluster).and_then(|n| wait::holds(n > 0, || "none".to_owned()));
     wait::until("a replica out of service", GOES_ON, || seen(&cluster));
     let began = Instant::now();
+    // Until its partition has another leader, Metadata goes on to show what the killed broker had said.
+    let replaced =
+        |cluster: &Grown| quarantined(cluster).and_then(|n| wait::holds(n == 0, || format!("{n} left")));
+    wait::until("no replica out of service", GOES_ON, || replaced(&cluster));
     cluster.await_replicas("t", PARTITIONS, &[1, 2, 3], GOES_ON);
-    assert_eq!(quarantined(&cluster), Ok(0));
     println!("the damaged replica was seen out of service, and replaced {:?} later", began.elapsed());
     // What was removed does not come back with a restart, and what replaced it does.
     cluster.broker_mut(2).kill();
