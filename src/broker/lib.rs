@@ -4,6 +4,7 @@
 pub mod admin;
 mod admin_backend;
 pub mod birth;
+pub mod check;
 pub mod handlers;
 mod local;
 pub mod log;

@@ -1,7 +1,10 @@
 //! Entry point of the broker: reads the command line, sets up logging, runs what was asked.
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
+use chronik_broker::check;
 use chronik_broker::log::{self, DataFolder};
 use chronik_broker::settings::{self, Command, FormatArgs, LogFormat, Settings};
 use tracing_subscriber::EnvFilter;
@@ -10,6 +13,7 @@ fn main() -> ExitCode {
     let done = match settings::parse_or_exit() {
         Command::Format(args) => format(args),
         Command::Run(settings) => run(*settings),
+        Command::Check(dir) => check(&dir),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +38,13 @@ fn format(args: FormatArgs) -> anyhow::Result<()> {
         identity.cluster,
         identity.disk
     );
+    Ok(())
+}
+
+fn check(dir: &Path) -> anyhow::Result<()> {
+    let report = check::check(dir)?;
+    write!(std::io::stdout(), "{report}")?;
+    anyhow::ensure!(report.sound, "{} is damaged", dir.display());
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! them. Knows nothing of Raft's rules, of sockets or of the network.
 
 pub mod batch;
+mod check;
 mod codec;
 pub mod disk;
 #[cfg(feature = "faulty-disk")]
@@ -12,6 +13,7 @@ mod group_log;
 pub mod identity;
 mod index;
 mod journal;
+mod looking;
 mod mark;
 mod plan;
 mod queue;
@@ -29,6 +31,7 @@ mod writer;
 mod tests;
 
 pub use batch::{BatchError, BatchHeader, CheckedBatch, Limits};
+pub use check::{CheckError, Checked, Torn, check};
 pub use disk::{Disk, DiskFile, RealDisk, open_disk};
 pub use group_log::{GroupLog, ReadError};
 pub use identity::{Birth, DataFolder, Identity, IdentityError, InitialVoter};

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use chronik_core::ids::GroupId;
 use parking_lot::RwLock;
 
+use super::check::Torn;
 use super::codec::{CodecError, GROUP_HEADER, Predecessor, SEGMENT_HEADER, SegmentHeader, WriteGroupHeader};
 use super::disk::Disk;
 use super::group_log::GroupLog;
 use super::identity::Identity;
 use super::journal::{LogError, RecoveredGroup, Shared};
 use super::mark::{Mark, MarkFile};
-use super::replay::{Replay, Replayed};
+use super::replay::{Faults, Replay, Replayed};
 use super::scan::{self, Piece};
 use super::segment::{self, Segment, SegmentTable};
 use super::state::{GroupState, Groups};
@@ -34,6 +35,18 @@ pub(super) struct Recovered {
     pub(super) position: Position,
     pub(super) found: Vec<RecoveredGroup>,
     pub(super) unattributed: Option<Damage>,
+    /// Everything that was found damaged.
+    pub(super) faults: Faults,
+    /// What was cut off.
+    pub(super) torn: Option<Torn>,
+    pub(super) size: Size,
+}
+
+/// What was read.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) segments: usize,
+    pub(super) bytes: u64,
 }
 
 /// A gap between write groups whose meaning the next header tells.
@@ -74,7 +87,8 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
             usize::try_from(last.file.len().map_err(io_error("measure", &last.path))?).unwrap_or(usize::MAX);
     }
     let active = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?.clone();
-    end_at(&active, end as u64)?;
+    let size = measure(&segments)?;
+    let torn = end_at(&active, end as u64)?;
     recovery.compare_with_mark(&active, end, dir);
     let numbers: Vec<u32> = segments.iter().map(|segment| segment.number).collect();
     let previous = recovery.previous;
@@ -82,7 +96,15 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
     let mut position = Position { active, end: end as u64, previous, salt, mark };
     position.certify();
     position.mark.sync().map_err(io_error("sync the mark in", dir))?;
-    hand_over(&**disk, segments, replayed, position)
+    hand_over(&**disk, segments, replayed, position, (torn, size))
+}
+
+fn measure(segments: &[Arc<Segment>]) -> Result<Size, LogError> {
+    let mut bytes = 0;
+    for segment in segments {
+        bytes += segment.file.len().map_err(io_error("measure", &segment.path))?;
+    }
+    Ok(Size { segments: segments.len(), bytes })
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LogError {
@@ -150,15 +172,17 @@ fn learn_salt(segment: &Segment) -> Option<u32> {
     WriteGroupHeader::decode(&bytes, None).ok().map(|header| header.salt)
 }
 
-/// Cuts a torn end off; fills up what is missing of a synced one.
-fn end_at(active: &Segment, end: u64) -> Result<(), LogError> {
+/// Cuts a torn end off, and tells of it; fills up what is missing of a synced one.
+fn end_at(active: &Segment, end: u64) -> Result<Option<Torn>, LogError> {
     let len = active.file.len().map_err(io_error("measure", &active.path))?;
     if len != end {
         tracing::warn!(file = %active.path.display(), bytes = len, end, "bring the journal's end to where it was");
         active.file.set_len(end).map_err(io_error("cut", &active.path))?;
     }
     // Also when nothing was cut: what was read may not have been synced, and others are about to be told of it.
-    active.file.sync().map_err(io_error("sync", &active.path))
+    active.file.sync().map_err(io_error("sync", &active.path))?;
+    let torn = |bytes| Torn { file: active.path.clone(), offset: end, bytes };
+    Ok(len.checked_sub(end).filter(|bytes| *bytes > 0).map(torn))
 }
 
 impl Recovery {
@@ -304,13 +328,14 @@ fn unknown_format(segment: &Segment, error: CodecError) -> LogError {
 fn hand_over(
     disk: &dyn Disk,
     segments: Vec<Arc<Segment>>,
-    replayed: Replayed,
+    mut replayed: Replayed,
     position: Position,
+    (torn, size): (Option<Torn>, Size),
 ) -> Result<Recovered, LogError> {
     let table = Arc::new(SegmentTable::default());
     let (mut groups, mut found, mut logs) = (Groups::new(), Vec::new(), HashMap::new());
     let mut used: Vec<u32> = vec![position.active.number];
-    for (group, replica) in replayed.replicas {
+    for (group, replica) in std::mem::take(&mut replayed.replicas) {
         used.extend(replica.index.slots.iter().map(|slot| slot.segment));
         used.sort_unstable();
         used.dedup();
@@ -335,7 +360,8 @@ fn hand_over(
     }
     found.sort_unstable_by_key(|group| group.group);
     let shared = Arc::new(Shared { segments: table, groups: RwLock::new(logs) });
-    Ok(Recovered { shared, groups, position, found, unattributed: replayed.unattributed })
+    let Replayed { unattributed, faults, .. } = replayed;
+    Ok(Recovered { shared, groups, position, found, unattributed, faults, torn, size })
 }
 
 fn recovered_group(

@@ -36,6 +36,7 @@ pub(super) struct Replay {
     /// The segment before `segment` that is there, and whether it is the one that was written before.
     before: u32,
     pub(super) replicas: HashMap<GroupId, Replica>,
+    faults: Faults,
     step: u64,
     /// The last place where operations of unknown groups were lost, and when.
     unattributed: Option<(u64, Damage)>,
@@ -49,9 +50,34 @@ pub(super) struct Replay {
     expected: BTreeSet<u32>,
 }
 
+/// Places where something is not what was written, each once.
+#[derive(Default)]
+pub(super) struct Faults {
+    pub(super) listed: Vec<Damage>,
+    /// How many more there were.
+    pub(super) more: u64,
+}
+
+/// Faults that are listed; more are only counted.
+const FAULTS: usize = 1_000;
+
+impl Faults {
+    fn note(&mut self, damage: &Damage) {
+        if self.listed.contains(damage) {
+            return;
+        }
+        if self.listed.len() < FAULTS {
+            self.listed.push(damage.clone());
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
 /// Replays result in this.
 pub(super) struct Replayed {
     pub(super) replicas: HashMap<GroupId, Replica>,
+    pub(super) faults: Faults,
     pub(super) unattributed: Option<Damage>,
     /// Segments the journal still counts on.
     pub(super) expected: BTreeSet<u32>,
@@ -65,6 +91,7 @@ impl Replay {
             segment: 0,
             before: 0,
             replicas: HashMap::new(),
+            faults: Faults::default(),
             step: 0,
             unattributed: None,
             named_since: true,
@@ -96,6 +123,7 @@ impl Replay {
         self.step += 1;
         let damage = Damage { file, offset: at as u64, what };
         tracing::error!(%damage, "the journal is damaged");
+        self.faults.note(&damage);
         self.last_loss = Some(damage.clone());
         self.unattributed = Some((self.step, damage));
         self.named_since = false;
@@ -135,6 +163,7 @@ impl Replay {
 
     fn lost_op(&mut self, at: usize, group: GroupId) {
         let damage = self.damage(at, "an operation's header is unreadable".to_owned());
+        self.faults.note(&damage);
         self.last_loss = Some(damage.clone());
         if group.0 != 0 {
             self.hit(group, damage);
@@ -143,6 +172,7 @@ impl Replay {
 
     /// Charges a replica, which is made up if nothing is known of it.
     fn hit(&mut self, group: GroupId, damage: Damage) -> &mut Replica {
+        self.faults.note(&damage);
         let replica = self.replicas.entry(group).or_insert_with(Replica::unknown);
         if replica.damage.is_none() {
             tracing::error!(%group, %damage, "a replica is damaged");
@@ -174,7 +204,11 @@ impl Replay {
         let mut replica = Replica { chain: header.chain, proven: self.step, ..Replica::unknown() };
         match payload.and_then(|payload| serde_json::from_slice(payload).ok()) {
             Some(header) => replica.header = header,
-            None => replica.damage = Some(self.damage(at, "the replica's header is unreadable".to_owned())),
+            None => {
+                let damage = self.damage(at, "the replica's header is unreadable".to_owned());
+                self.faults.note(&damage);
+                replica.damage = Some(damage);
+            }
         }
         self.replicas.insert(header.group, replica);
     }
@@ -258,7 +292,7 @@ impl Replay {
             }
         }
         let unattributed = self.unattributed.filter(|_| !self.named_since).map(|(_, damage)| damage);
-        Replayed { replicas: self.replicas, unattributed, expected: self.expected }
+        Replayed { replicas: self.replicas, faults: self.faults, unattributed, expected: self.expected }
     }
 
     /// Why a replica cannot be taken for whole.

@@ -71,7 +71,13 @@ impl Liveness {
     pub fn up(&self, broker: BrokerId, incarnation: Incarnation) {
         self.peers.write().insert(
             broker,
-            Peer { incarnation: Some(incarnation), loss: None, lost_ms: 0, metadata_index: 0, draining: false },
+            Peer {
+                incarnation: Some(incarnation),
+                loss: None,
+                lost_ms: 0,
+                metadata_index: 0,
+                draining: false,
+            },
         );
     }
 

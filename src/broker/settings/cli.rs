@@ -1,4 +1,4 @@
-//! The command line: `format` and `run`, and their help. Builds the flags from the table; runs nothing.
+//! The command line: `format`, `run` and `check`, and their help. Builds the flags from the table; runs nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +19,8 @@ pub enum Command {
     Format(FormatArgs),
     /// Be a broker.
     Run(Box<Settings>),
+    /// Read all of this data folder and tell what is damaged.
+    Check(PathBuf),
 }
 
 /// Why there is no command: wrong flags (or a call for help, which is no failure), or wrong values.
@@ -52,10 +54,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> Result<C
             let sources = Sources::collect(&run_flags(flags), env, file.as_deref())?;
             Ok(Command::Run(Box::new(Settings::build(&sources)?)))
         }
+        Some(("check", flags)) => Ok(Command::Check(checked_dir(flags, env)?)),
         // `subcommand_required` leaves nothing else.
-        _ => {
-            Err(CliError::Flags(program().error(clap::error::ErrorKind::MissingSubcommand, "format or run")))
-        }
+        _ => Err(CliError::Flags(
+            program().error(clap::error::ErrorKind::MissingSubcommand, "format, run or check"),
+        )),
     }
 }
 
@@ -68,6 +71,7 @@ fn program() -> clap::Command {
         .max_term_width(110)
         .subcommand(format_command())
         .subcommand(run_command())
+        .subcommand(check_command())
         .after_help(
             "Try it: a cluster of one broker\n  \
              chronik-broker format --data-dir ./data --cluster-id demo --broker-id 1 --initial-voters 1@127.0.0.1:9093\n  \
@@ -102,6 +106,24 @@ fn format_command() -> clap::Command {
             flag("if-empty", "", "Do nothing, and succeed, if the folder is formatted already")
                 .action(ArgAction::SetTrue),
         )
+}
+
+fn check_command() -> clap::Command {
+    clap::Command::new("check")
+        .about("Read all of a stopped broker's data folder, change nothing, and name every fault with file and offset.")
+        .long_about(
+            "Read all of a stopped broker's data folder, change nothing, and name every fault with file and offset.\n\n\
+             Ends with 0 if every byte is as it was written, with 1 if something is damaged or cannot be read.",
+        )
+        .arg(Arg::new("dir").value_name("DIR").help("Data folder to check [env: CHRONIK_DATA_DIR]"))
+}
+
+fn checked_dir(flags: &ArgMatches, env: Env<'_>) -> Result<PathBuf, SettingsError> {
+    let dir = text(flags, "dir").or_else(|| env("CHRONIK_DATA_DIR")).filter(|dir| !dir.is_empty());
+    dir.map(PathBuf::from).ok_or_else(|| SettingsError::Missing {
+        field: "DIR".into(),
+        hint: "give it as the argument, or as CHRONIK_DATA_DIR".into(),
+    })
 }
 
 fn run_command() -> clap::Command {

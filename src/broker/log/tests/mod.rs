@@ -1,6 +1,7 @@
 //! Tests of the log as a whole, on real files. The helpers they share.
 
 mod basic;
+mod check;
 mod failures;
 mod losses;
 
