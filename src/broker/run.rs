@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use chronik_core::ids::{GroupId, ReplicaId};
+use chronik_core::ids::{GroupId, LogIndex, ReplicaId};
 use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::birth::Birth;
 use crate::handlers::Handlers;
 use crate::handlers::backend::CreationDefaults;
 use crate::local::LocalBroker;
-use crate::log::{self, DataFolder, InitialVoter, Log, Options, RecoveredGroup};
+use crate::log::{self, DataFolder, EntryKind, InitialVoter, Log, Options, RecoveredGroup};
 use crate::metrics::Metrics;
 use crate::peer::{self, PeerConfig, PeerHandle};
 use crate::peers::{self, PeerTransport, Word};
@@ -112,6 +112,7 @@ impl Parts {
         metrics: Arc<Metrics>,
     ) -> Result<Parts> {
         let own = folder.identity.broker;
+        let known = known_commands(&recovered);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let shared = Shared {
             cluster: watch::Sender::new(Arc::new(ClusterState::new(folder.identity.cluster.clone()))),
@@ -166,8 +167,9 @@ impl Parts {
             clock,
         });
         let handlers = Handlers::new(Arc::clone(&local) as _, Arc::clone(&metrics));
-        let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
         let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, peers.clone(), shared.clone()))?;
+        remembered(&shared, known).await?;
+        let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
         Ok(Parts {
             settings,
             folder,
@@ -274,6 +276,23 @@ impl Parts {
 /// The voters of the metadata group found on the disk, if it holds that group.
 fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {
     recovered.iter().find(|group| group.group == GroupId::METADATA).map(|group| group.header.voters.clone())
+}
+
+/// The index of the last metadata command that the disk holds and knows to be committed; 0 if there is none.
+fn known_commands(recovered: &[RecoveredGroup]) -> LogIndex {
+    let Some(metadata) = recovered.iter().find(|group| group.group == GroupId::METADATA) else { return 0 };
+    let committed = 1..=metadata.state.commit.min(metadata.log.last_index());
+    let is_command =
+        |index: &LogIndex| metadata.log.meta(*index).is_some_and(|meta| meta.kind == EntryKind::Command);
+    committed.rev().find(is_command).unwrap_or(0)
+}
+
+/// Waits until the engine has applied what the disk knew of the cluster. Clients drop brokers and topics that an answer
+/// does not name, and with them what is under way.
+async fn remembered(shared: &Shared, known: LogIndex) -> Result<()> {
+    let mut cluster = shared.cluster.subscribe();
+    cluster.wait_for(|state| state.applied() >= known).await.context("apply the metadata on the disk")?;
+    Ok(())
 }
 
 /// Registers this broker; returns once that is applied, or fails when the cluster refuses it.

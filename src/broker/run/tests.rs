@@ -226,6 +226,34 @@ async fn a_refused_patch_changes_nothing() {
     broker.stop().await;
 }
 
+/// Clients fail what is under way to brokers that an answer does not list, and a restarted broker is asked at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_broker_answers_only_once_it_knows_again_what_it_knew() {
+    let home = Home::new();
+    let running = home.start().await;
+    use_it(&mut Client::connect(running.kafka).await).await;
+    let kafka = running.kafka;
+    running.stop().await;
+    for _ in 0..20 {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            let _ = stopped.await;
+            Ok("the test's end")
+        };
+        let task = tokio::spawn(run_until(home.settings(), stopped));
+        while tokio::net::TcpStream::connect(kafka).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let topic = metadata_request::MetadataRequestTopic::default().with_name(Some(name("t")));
+        let ask = MetadataRequest::default().with_topics(Some(vec![topic]));
+        let answer: MetadataResponse = Client::connect(kafka).await.ask(ApiKey::Metadata, 9, &ask).await;
+        let listed: Vec<i32> = answer.brokers.iter().map(|broker| broker.node_id.0).collect();
+        assert_eq!((listed, answer.topics[0].error_code), (vec![1], 0));
+        stop.send(()).unwrap();
+        task.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_metadata_ends_the_start_with_file_and_offset() {
     let home = Home::new();

@@ -135,6 +135,7 @@ impl<T: Transport> Engine<T> {
             self.send(id, &send);
             self.send(id, &after_sync);
         }
+        self.note_commit(id);
         self.apply(id, &committed);
     }
 
@@ -151,6 +152,17 @@ impl<T: Transport> Engine<T> {
                 }
                 _ => self.outbox.unreachable(id, message),
             }
+        }
+    }
+
+    /// Has the metadata's commit index written soon, though nothing waits for it: what a broker knows of the cluster when
+    /// it starts again shall be no older than it must.
+    fn note_commit(&self, id: GroupId) {
+        let unsaved = self.hosted.get(&id).and_then(|hosted| hosted.unsaved);
+        if id == GroupId::METADATA
+            && let Some(state) = unsaved
+        {
+            self.log.submit_commit(id, state.commit);
         }
     }
 
