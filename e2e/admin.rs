@@ -34,6 +34,11 @@ pub fn post(address: SocketAddr, path: &str, body: &Value) -> Result<Answer, Str
     ask(address, "POST", path, &body.to_string())
 }
 
+/// `DELETE path`.
+pub fn delete(address: SocketAddr, path: &str) -> Result<Answer, String> {
+    ask(address, "DELETE", path, "")
+}
+
 /// The value of a metric with exactly these labels, such as `name{partition="0",topic="t"}`.
 pub fn metric(text: &str, series: &str) -> Option<f64> {
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;

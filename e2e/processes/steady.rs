@@ -9,6 +9,8 @@ use chronik_e2e::watch::{Account, Watch};
 use chronik_e2e::{admin, wait};
 
 const PARTITIONS: usize = 6;
+/// How long one topic is flooded.
+const LEG: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(40);
 /// An election, and the news of it.
 const LEADERLESS: Duration = Duration::from_secs(3);
@@ -62,35 +64,62 @@ fn expect_one_change(account: &Account, killed: Instant, dead: i32, led: &[i32])
     assert!(longest <= LEADERLESS, "{longest:?}");
 }
 
-/// CHRONIK_LOAD_SECONDS says how long.
+/// CHRONIK_LOAD_SECONDS says how long. Each leg floods a topic of its own while the one before is deleted: logs are kept
+/// whole, and no disk would hold all of it.
 #[test]
 fn full_load_drops_nobody_from_an_isr() {
     let seconds =
         std::env::var("CHRONIK_LOAD_SECONDS").map_or(20, |n| n.parse().expect("CHRONIK_LOAD_SECONDS"));
     let mut cluster = Cluster::start("full-load");
-    cluster.create_topic("t", PARTITIONS);
-    let watch = Watch::start(&cluster, &BROKERS, "t", Duration::from_millis(500));
-    let (flood, began) =
-        (Flood::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, 100), Instant::now());
+    let (began, mut total, mut looks, mut leg) = (Instant::now(), 0, 0, 0);
+    let mut before: Option<Leg> = None;
     while began.elapsed() < Duration::from_secs(seconds) {
-        std::thread::sleep(Duration::from_millis(500));
-        assert_eq!(
-            shrinks(&cluster),
-            [0, 0, 0],
-            "after {:?}, {} acknowledged",
-            began.elapsed(),
-            flood.acked()
-        );
+        let now = Leg::start(&mut cluster, format!("t{leg}"));
+        let took = before.take().map_or((0, 0), |leg| leg.finish(&cluster));
+        (total, looks, leg) = (total + took.0, looks + took.1, leg + 1);
+        while now.began.elapsed() < LEG && began.elapsed() < Duration::from_secs(seconds) {
+            std::thread::sleep(Duration::from_millis(500));
+            let acked = now.flood.acked();
+            assert_eq!(shrinks(&cluster), [0, 0, 0], "after {:?}, {acked} in leg {leg}", began.elapsed());
+        }
+        before = Some(now);
     }
-    let (sent, acked, failed) = flood.finish();
-    let took = began.elapsed();
-    let looks: Vec<usize> = watch.finish().iter().map(expect_full_isr).collect();
+    let last = before.expect("a leg").finish(&cluster);
+    let (took, acked) = (began.elapsed(), total + last.0);
     println!(
-        "{acked} records of 100 bytes acknowledged in {took:?}, {:.0} a second; full ISRs in {looks:?} looks",
-        acked as f64 / took.as_secs_f64()
+        "{acked} records of 100 bytes acknowledged in {took:?} and {leg} legs, {:.0} a second; full ISRs in {} looks",
+        acked as f64 / took.as_secs_f64(),
+        looks + last.1
     );
-    assert_eq!((failed, acked), (None, sent));
     assert_eq!(shrinks(&cluster), [0, 0, 0], "replicas that left an ISR, by broker");
+}
+
+/// A flood of one topic, watched.
+struct Leg {
+    topic: String,
+    flood: Flood,
+    watch: Watch,
+    began: Instant,
+}
+
+impl Leg {
+    fn start(cluster: &mut Cluster, topic: String) -> Self {
+        cluster.create_topic(&topic, PARTITIONS);
+        let watch = Watch::start(cluster, &BROKERS, &topic, Duration::from_millis(500));
+        let flood = Flood::start(&load::idempotent(&cluster.bootstrap()), &topic, PARTITIONS, 100);
+        Self { topic, flood, watch, began: Instant::now() }
+    }
+
+    /// Ends it and deletes the topic; gives how many records were acknowledged, and how often a full ISR was seen.
+    fn finish(self, cluster: &Cluster) -> (u64, usize) {
+        let (sent, acked, failed) = self.flood.finish();
+        assert_eq!((failed, acked), (None, sent), "{}", self.topic);
+        let looks = self.watch.finish().iter().map(expect_full_isr).sum();
+        let path = format!("/v1/topics/{}", self.topic);
+        let deleted = admin::delete(cluster.broker(1).admin(), &path).expect("delete the topic");
+        assert_eq!(deleted.status / 100, 2, "{}", deleted.body);
+        (acked, looks)
+    }
 }
 
 fn expect_full_isr(account: &Account) -> usize {
