@@ -156,13 +156,11 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Has the metadata's commit index written soon, though nothing waits for it: what a broker knows of the cluster when
-    /// it starts again shall be no older than it must.
-    fn note_commit(&self, id: GroupId) {
-        let unsaved = self.hosted.get(&id).and_then(|hosted| hosted.unsaved);
-        if id == GroupId::METADATA
-            && let Some(state) = unsaved
-        {
-            self.log.submit_commit(id, state.commit);
+    /// it starts again shall be no older than it must. It goes the way of all writes, so that no older one comes after it.
+    fn note_commit(&mut self, id: GroupId) {
+        let Some(hosted) = self.hosted.get_mut(&id).filter(|_| id == GroupId::METADATA) else { return };
+        if let Some(state) = hosted.unsaved.take() {
+            self.gathering.push(WriteOp::State { group: id, state });
         }
     }
 
