@@ -153,11 +153,6 @@ impl Log {
         self.queue.push(ops, done);
     }
 
-    /// Tells a group's commit index. It is written with the next write group, or when the log rests.
-    pub fn submit_commit(&self, group: GroupId, commit: LogIndex) {
-        self.queue.push_commit(group, commit);
-    }
-
     /// The log of a group that exists on this disk.
     pub fn group(&self, group: GroupId) -> Option<Arc<GroupLog>> {
         self.shared.groups.read().get(&group).cloned()

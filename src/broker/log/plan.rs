@@ -89,15 +89,6 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Adds a commit index if it is news; never beyond the log's end.
-    pub(super) fn add_commit(&mut self, group: GroupId, commit: LogIndex) {
-        let Some(log) = &self.stage(group).live else { return };
-        let state = HardState { commit: commit.min(log.last()), ..log.state };
-        if state.commit > log.state.commit {
-            self.add_state(group, state).expect("the commit index lies within the log");
-        }
-    }
-
     /// Adds an entry's new place; `header` and `payload` are as they were read from the old one.
     pub(super) fn add_moved(&mut self, header: OpHeader, payload: &[u8]) {
         let position = self.position();

@@ -3,13 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chronik_core::ids::{GroupId, LogIndex};
 use parking_lot::{Condvar, Mutex};
 
 use super::types::{Done, WriteError, WriteOp};
-
-/// Commit indexes may wait for the next write group, but not more of them than this.
-const MAX_WAITING_COMMITS: usize = 16_384;
 
 /// One thing to write, or to answer in its turn.
 pub(super) enum Item {
@@ -22,11 +18,6 @@ pub(super) enum Item {
     Refused {
         error: WriteError,
         done: Done,
-    },
-    /// Needs no sync of its own.
-    Commit {
-        group: GroupId,
-        commit: LogIndex,
     },
 }
 
@@ -41,8 +32,6 @@ pub(super) enum Next {
 #[derive(Default)]
 struct State {
     items: VecDeque<Item>,
-    /// Items that are not commits.
-    urgent: usize,
     bytes: usize,
     closed: bool,
     /// The writer is gone: nothing will ever be taken again.
@@ -75,20 +64,7 @@ impl Queue {
             Item::Submission { ops, done, bytes }
         };
         state.items.push_back(item);
-        state.urgent += 1;
         self.filled.notify_one();
-    }
-
-    /// Dropped when too many wait: a commit index on disk may always be older than the true one.
-    pub(super) fn push_commit(&self, group: GroupId, commit: LogIndex) {
-        let mut state = self.state.lock();
-        if state.dead || state.closed || state.items.len() - state.urgent >= MAX_WAITING_COMMITS {
-            return;
-        }
-        state.items.push_back(Item::Commit { group, commit });
-        if state.urgent == 0 && state.items.len() == 1 {
-            self.filled.notify_one();
-        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -113,17 +89,16 @@ impl Queue {
                     done(Err(WriteError::Stopped("the writer has ended".to_owned())));
                 }
                 Item::Refused { error, done } => done(Err(error)),
-                Item::Commit { .. } => {}
             }
         }
     }
 
-    /// Waits for something to write, for `patience` at most if it is given: then commits that wait alone are written.
+    /// Waits for something to write: for as long as it takes if the journal is `quiet`, else for `patience` at most.
     pub(super) fn next(&self, max_bytes: usize, patience: Duration, quiet: bool) -> Next {
         let mut state = self.state.lock();
         let mut patient = true;
         loop {
-            if state.urgent > 0 || ((!patient || state.closed) && !state.items.is_empty()) {
+            if !state.items.is_empty() {
                 return Next::Write(take(&mut state, max_bytes));
             }
             if state.closed {
@@ -132,7 +107,7 @@ impl Queue {
             if !patient {
                 return Next::Idle;
             }
-            if quiet && state.items.is_empty() {
+            if quiet {
                 self.filled.wait(&mut state);
             } else {
                 patient = !self.filled.wait_for(&mut state, patience).timed_out();
@@ -147,14 +122,13 @@ fn take(state: &mut State, max_bytes: usize) -> Vec<Item> {
     while let Some(item) = state.items.pop_front() {
         let size = match &item {
             Item::Submission { bytes, .. } => *bytes,
-            _ => 0,
+            Item::Refused { .. } => 0,
         };
         if !taken.is_empty() && bytes + size > max_bytes {
             state.items.push_front(item);
             break;
         }
         bytes += size;
-        state.urgent -= usize::from(!matches!(item, Item::Commit { .. }));
         taken.push(item);
     }
     state.bytes -= bytes;

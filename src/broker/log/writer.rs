@@ -127,7 +127,6 @@ impl Writer {
             match item {
                 Item::Submission { ops, done, .. } => outcomes.push((done, plan.add(ops))),
                 Item::Refused { error, done } => outcomes.push((done, Err(error))),
-                Item::Commit { group, commit } => plan.add_commit(group, commit),
             }
         }
         self.to_drop.iter().for_each(|segment| plan.add_dropped(*segment));
@@ -384,9 +383,8 @@ fn is_full(error: &io::Error) -> bool {
 
 fn refuse_all(items: Vec<Item>, error: &WriteError) -> Vec<Outcome> {
     let outcome = |item| match item {
-        Item::Submission { done, .. } => Some((done, Err(error.clone()))),
-        Item::Refused { error, done } => Some((done, Err(error))),
-        Item::Commit { .. } => None,
+        Item::Submission { done, .. } => (done, Err(error.clone())),
+        Item::Refused { error, done } => (done, Err(error)),
     };
-    items.into_iter().filter_map(outcome).collect()
+    items.into_iter().map(outcome).collect()
 }
