@@ -33,20 +33,25 @@ pub(super) struct Metadata {
     state: ClusterState,
     published: watch::Sender<Arc<ClusterState>>,
     role: GroupRole,
-    /// The log's end when it was opened, and the next replica id to be given as of then.
+    /// The log's end when it was opened, its term, and the next replica id to be given as of then.
     known_at_start: LogIndex,
+    term_at_start: Term,
     next_replica_at_start: ReplicaId,
     pending: BTreeMap<LogIndex, (Term, CommandReply)>,
     /// Commands that groups call for and that were proposed in this term and not applied yet.
     called_for: HashSet<Bytes>,
+    /// See [`Metadata::is_caught_up`].
+    caught_up: bool,
 }
 
 impl Metadata {
-    /// `known` is the last entry that the disk holds.
-    pub(super) fn new(published: watch::Sender<Arc<ClusterState>>, known: LogIndex) -> Self {
+    /// `known` is the last entry that the disk holds, `term` its term.
+    pub(super) fn new(published: watch::Sender<Arc<ClusterState>>, known: LogIndex, term: Term) -> Self {
         let state = ClusterState::clone(&published.borrow());
         Self {
             known_at_start: known,
+            term_at_start: term,
+            caught_up: known == 0,
             next_replica_at_start: state.next_replica(),
             state,
             published,
@@ -63,6 +68,12 @@ impl Metadata {
     /// Replicas with an id below this were there before this start.
     pub(super) fn next_replica_at_start(&self) -> ReplicaId {
         self.next_replica_at_start
+    }
+
+    /// Whether all is applied that had been applied before this start. The commit index on disk may be older than what
+    /// was acted upon: until then, what the state does not name may be newer than the state.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.caught_up
     }
 
     pub(super) fn role(&self) -> GroupRole {
@@ -114,10 +125,13 @@ impl Metadata {
         }
     }
 
-    /// Applies committed entries in order; true if the state changed.
+    /// Applies committed entries in order; true if there is something new to act upon.
     pub(super) fn apply(&mut self, committed: &[LogEntry]) -> Result<bool, DecodeError> {
+        let caught_up_before = self.caught_up;
         let mut changed = false;
         for entry in committed {
+            // A later leader's entry stands behind everything that was ever committed before it.
+            self.caught_up |= entry.index >= self.known_at_start || entry.term > self.term_at_start;
             if entry.kind != EntryKind::Command {
                 continue;
             }
@@ -137,6 +151,43 @@ impl Metadata {
         if changed {
             self.published.send_replace(Arc::new(self.state.clone()));
         }
-        Ok(changed)
+        Ok(changed || self.caught_up != caught_up_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chronik_core::metadata::AllocateProducerIds;
+
+    use super::*;
+
+    fn entry(index: LogIndex, term: Term, kind: EntryKind) -> LogEntry {
+        let command = AllocateProducerIds { broker: chronik_core::ids::BrokerId(1) };
+        let payload = match kind {
+            EntryKind::Command => Command::AllocateProducerIds(command).encode(),
+            _ => Bytes::new(),
+        };
+        LogEntry { index, term, kind, base_offset: 0, records: 0, max_timestamp: -1, producer: None, payload }
+    }
+
+    fn started(known: LogIndex, term: Term) -> Metadata {
+        let cluster = ClusterState::new("test".parse().unwrap());
+        Metadata::new(watch::Sender::new(Arc::new(cluster)), known, term)
+    }
+
+    #[test]
+    fn after_a_start_the_state_is_old_until_the_log_that_was_there_is_applied() {
+        let mut metadata = started(5, 2);
+        assert!(metadata.apply(&[entry(1, 1, EntryKind::Command), entry(4, 2, EntryKind::Command)]).unwrap());
+        assert!(!metadata.is_caught_up());
+        assert!(metadata.apply(&[entry(5, 2, EntryKind::Empty)]).unwrap(), "now it may be acted upon");
+        assert!(metadata.is_caught_up() && started(0, 0).is_caught_up());
+    }
+
+    #[test]
+    fn a_later_leader_s_entry_ends_the_wait_where_it_replaced_the_end_of_that_log() {
+        let mut metadata = started(5, 2);
+        assert!(metadata.apply(&[entry(4, 3, EntryKind::Empty)]).unwrap());
+        assert!(metadata.is_caught_up());
     }
 }

@@ -83,9 +83,10 @@ impl<T: Transport> Engine<T> {
             ..self.group_config(GroupId::METADATA, &recovered.header, None)
         };
         let known = recovered.log.last_index();
+        let term = recovered.log.term(known).unwrap_or(0);
         match Group::open(&config, recovered.log, recovered.state) {
             Ok(group) => {
-                let metadata = Metadata::new(self.shared.cluster.clone(), known);
+                let metadata = Metadata::new(self.shared.cluster.clone(), known, term);
                 self.host(Hosted::new(group, Serves::Metadata(Box::new(metadata))));
                 self.shared.formed.send_replace(Some(voters));
             }
@@ -166,19 +167,23 @@ impl<T: Transport> Engine<T> {
         self.touched.insert(id);
     }
 
-    /// Brings the hosted partitions in line with metadata.
+    /// Brings the hosted partitions in line with metadata. After a start metadata may for a while be older than what is on
+    /// this disk: then it opens what it names and finds, and neither begins replicas nor deletes any.
     pub(super) fn follow_metadata(&mut self) {
         let Some(Hosted { serves: Serves::Metadata(metadata), .. }) = self.hosted.get(&GroupId::METADATA)
         else {
             return;
         };
-        let state = metadata.state().clone();
+        let (state, caught_up) = (metadata.state().clone(), metadata.is_caught_up());
         let mut named = BTreeSet::new();
         for (topic, partition) in state.partitions() {
             let own = partition.replica_on(self.config.broker);
             let Some(own) = own.filter(|replica| replica.disk == self.config.disk) else { continue };
             named.insert(partition.group);
             let known = self.replica_here(topic.id, partition);
+            if known != Some(own.replica) && !caught_up {
+                continue;
+            }
             if known.is_some_and(|known| known != own.replica) {
                 self.discard(partition.group, "another replica takes its place");
             }
@@ -199,7 +204,9 @@ impl<T: Transport> Engine<T> {
                 self.open_partition(partition.group, header, topic, assignment);
             }
         }
-        self.remove_unnamed(&state, &named);
+        if caught_up {
+            self.remove_unnamed(&state, &named);
+        }
         self.pulse_due = true;
     }
 
