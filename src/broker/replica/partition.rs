@@ -219,9 +219,14 @@ impl Partition {
 
     /// Takes what metadata says now. Who votes is the group's own log to say.
     pub(super) fn assign(&mut self, assignment: Assignment, around: Surroundings<'_>) {
-        self.assignment = assignment;
+        let before = std::mem::replace(&mut self.assignment, assignment);
         if let Some(leading) = &mut self.leading {
             leading.tracker.set_config(self.assignment.isr);
+        }
+        // A replica that metadata names no more is being deleted, though the group's log may still call it a voter.
+        let gone = before.members.iter().filter(|member| self.broker_of(member.replica).is_none());
+        for replica in gone.map(|member| member.replica).collect::<Vec<_>>() {
+            self.replica_alive(replica, false, around);
         }
         // A member of which metadata had not told yet was taken for dead.
         for Member { replica, broker } in self.assignment.members.clone() {
