@@ -110,12 +110,32 @@ impl<T: Transport> Engine<T> {
         self.open_metadata(recovered);
     }
 
+    /// Whether a replica with that id may have lived here before this start.
+    fn is_old(&self, replica: ReplicaId) -> bool {
+        matches!(
+            self.hosted.get(&GroupId::METADATA),
+            Some(Hosted { serves: Serves::Metadata(metadata), .. }) if replica < metadata.next_replica_at_start()
+        )
+    }
+
+    /// Whether what was found damaged here may be all that is left of the replica in its header, whatever name it was
+    /// found under: its beginning may be what the disk lost. Begun again it would have forgotten what it acknowledged, so
+    /// it is out of service, and the damaged data stays as the only witness.
+    fn was_lost(&mut self, group: GroupId, header: &GroupHeader, topic: TopicId) -> bool {
+        if !self.is_old(header.replica) {
+            return false;
+        }
+        let Some(damage) = self.damaged.get(&group).cloned() else { return false };
+        self.quarantined.remove(&group);
+        self.shared.partitions.remove(topic, header.partition);
+        let found = RecoveredGroup { damage: Some(damage), ..self.empty(group, header.clone()) };
+        self.recovered.insert(group, found);
+        true
+    }
+
     /// A replica that is not on the disk: a new one, or one of which the disk lost every trace.
     fn not_here(&mut self, group: GroupId, header: GroupHeader) -> RecoveredGroup {
-        let old = matches!(
-            self.hosted.get(&GroupId::METADATA),
-            Some(Hosted { serves: Serves::Metadata(metadata), .. }) if header.replica < metadata.next_replica_at_start()
-        );
+        let old = self.is_old(header.replica);
         let lost = self.log.unattributed_damage().filter(|_| old).cloned();
         let created = if lost.is_some() {
             self.absent.insert(group);
@@ -184,23 +204,25 @@ impl<T: Transport> Engine<T> {
             if known != Some(own.replica) && !caught_up {
                 continue;
             }
-            if known.is_some_and(|known| known != own.replica) {
+            let assignment = self.assignment(topic, partition, state.applied());
+            let header = GroupHeader {
+                kind: GroupKind::Partition,
+                topic: Some(topic.id),
+                partition: partition.number,
+                replica: own.replica,
+                voters: partition.first_voters.clone(),
+                learners: Vec::new(),
+            };
+            if known.is_some_and(|known| known != own.replica)
+                && !self.was_lost(partition.group, &header, topic.id)
+            {
                 self.discard(partition.group, "another replica takes its place");
             }
-            let assignment = self.assignment(topic, partition, state.applied());
             if self.hosted.contains_key(&partition.group) {
                 self.reassign(partition.group, assignment);
             } else if self.shared.partitions.get(topic.id, partition.number).is_none()
                 && !self.removing.contains(&partition.group)
             {
-                let header = GroupHeader {
-                    kind: GroupKind::Partition,
-                    topic: Some(topic.id),
-                    partition: partition.number,
-                    replica: own.replica,
-                    voters: partition.first_voters.clone(),
-                    learners: Vec::new(),
-                };
                 self.open_partition(partition.group, header, topic, assignment);
             }
         }
@@ -302,6 +324,7 @@ impl<T: Transport> Engine<T> {
         self.recovered.remove(&id);
         self.touched.remove(&id);
         self.quarantined.remove(&id);
+        self.damaged.remove(&id);
         if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {
             let around = surroundings(&self.config, &self.shared, self.now);
             partition.quarantine(reason.to_owned(), around);

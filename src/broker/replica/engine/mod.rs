@@ -34,7 +34,7 @@ use super::metadata::CommandError;
 use super::outbox::{Outbox, Transport};
 use super::partition::Surroundings;
 use super::views::Views;
-use crate::log::{Log, RecoveredGroup, WriteOp};
+use crate::log::{Damage, Log, RecoveredGroup, WriteOp};
 use crate::quorum::GroupFault;
 
 /// What the engine is told once.
@@ -102,6 +102,8 @@ pub struct Engine<T> {
     quarantined: BTreeMap<GroupId, u64>,
     /// Quarantined replicas of which the disk holds nothing.
     absent: BTreeSet<GroupId>,
+    /// Damage that was found at the start, by group, until that data is deleted.
+    damaged: BTreeMap<GroupId, Damage>,
     /// Groups whose removal is not on disk yet.
     removing: BTreeSet<GroupId>,
     /// Metadata commands that groups led here call for, as of the last tick.
@@ -131,6 +133,8 @@ impl<T: Transport> Engine<T> {
         transport: T,
         now: Now,
     ) -> Self {
+        let damaged =
+            recovered.iter().filter_map(|group| Some((group.group, group.damage.clone()?))).collect();
         let mut engine = Self {
             throttle: Throttle::new(config.learner_bytes_per_second, now.ms),
             config,
@@ -142,6 +146,7 @@ impl<T: Transport> Engine<T> {
             touched: BTreeSet::new(),
             quarantined: BTreeMap::new(),
             absent: BTreeSet::new(),
+            damaged,
             removing: BTreeSet::new(),
             wanted: BTreeMap::new(),
             gathering: Gathering::default(),
