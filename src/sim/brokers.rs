@@ -243,7 +243,7 @@ impl World {
         match &result {
             Ok(()) => {
                 if self.machines[at].disk.is_synced(".log") {
-                    mirror::apply(&mut self.checks.disks[at], &write.ops);
+                    self.on_disk(at, &write.ops);
                 }
             }
             Err(WriteError::NoSpace) => self.coverage.count("write without space"),
@@ -283,6 +283,7 @@ impl World {
                 self.checks.interrupted(at, Some(write.ops));
             }
             self.note([5, at as u64, u64::from(power)], || format!("b{} dies, power lost: {power}", at + 1));
+            self.note_lost_leader(&process.watch);
             drop(process);
             self.end_peering(at, life, power);
             if !power {
@@ -313,6 +314,7 @@ impl World {
         self.say_stopping(at);
         let Some(mut process) = self.machines[at].process.take() else { return };
         self.note([6, at as u64, 0], || format!("b{} stops", at + 1));
+        self.note_lost_leader(&process.watch);
         process.driver.write_waiting();
         if let Some(write) = process.write.take() {
             self.checks.interrupted(at, Some(write.ops));

@@ -160,6 +160,9 @@ impl Fault {
 impl World {
     /// A fault begins.
     pub fn begin(&mut self, mut fault: Fault) {
+        if self.is_healed() {
+            return;
+        }
         if fault.leader {
             let place = fault.extra as usize % self.places.len();
             if let Some(leader) = self.leader_of(place) {

@@ -11,6 +11,7 @@ mod clients;
 pub mod coverage;
 mod disk;
 mod faults;
+mod moves;
 mod peers;
 mod plan;
 mod process;

@@ -13,9 +13,11 @@ use crate::clients::consumer::Consumer;
 use crate::clients::producer::{Producer, ProducerPlan};
 use crate::clients::{Client, Role};
 use crate::faults::{Fault, Kind};
+use crate::moves::{self, Move};
 use crate::process::BrokerPlan;
 use crate::random::Random;
 use crate::time::{MS, Micros, SECOND};
+use crate::world::M;
 
 /// A run's plan.
 #[derive(Clone)]
@@ -36,16 +38,27 @@ pub struct Plan {
     /// How often each consumer fetches, and the broker near to it.
     consumers: Vec<(Micros, Option<usize>)>,
     pub faults: Vec<(Micros, Fault)>,
+    pub moves: Vec<(Micros, Move)>,
+    /// Faults that wait until a group's voters change.
+    pub faults_amid_joint: Vec<Fault>,
+    /// The machine whose disk loses something for good in this run, if any does.
+    pub victim: Option<M>,
     pub heal_at: Micros,
 }
 
 impl Plan {
     /// The plan that follows from a stream of chance.
     pub fn of(random: &mut Random) -> Self {
-        let machines = if random.percent(85) { 3 } else { 5 };
-        let replication_factor = if machines == 5 && random.one_in(2) { 5 } else { 3 };
+        let machines = if random.percent(70) { 3 } else { 5 };
+        let replication_factor = if machines == 5 && random.one_in(4) { 5 } else { 3 };
         let lag_ms = random.pick(&[2_000, 4_000, 10_000]);
         let heal_at = random.between(40, 46) * SECOND;
+        let mut faults = faults(random, machines, heal_at);
+        let moves = moves::plan(random, heal_at);
+        faults.extend(moves::faults_amid(&moves, machines, random));
+        faults.sort_by_key(|(at, fault)| (*at, fault.number));
+        let faults_amid_joint = moves::faults_amid_joint(machines, random);
+        let victim = faults.iter().find(|(_, fault)| fault.kind.damages()).map(|(_, fault)| fault.machine);
         Self {
             machines,
             replication_factor,
@@ -61,7 +74,10 @@ impl Plan {
                 (random.between(80, 400) * MS, None),
                 (random.between(80, 400) * MS, Some(random.index(machines))),
             ],
-            faults: faults(random, machines, heal_at),
+            faults,
+            moves,
+            faults_amid_joint,
+            victim,
             heal_at,
         }
     }
@@ -117,6 +133,7 @@ fn broker_plan(random: &mut Random, lag_ms: u64) -> BrokerPlan {
         heartbeat_ticks,
         election_ticks: 10,
         segment_bytes: random.pick(&[16 << 10, 64 << 10, 1 << 20, 128 << 20]),
+        learner_bytes_per_second: random.pick(&[0, 0, 2 << 20, 8 << 20]),
         topics: TopicDefaults { lag_time_max_ms: lag_ms, ..TopicDefaults::default() },
     }
 }
@@ -154,13 +171,10 @@ fn faults(random: &mut Random, machines: usize, heal_at: Micros) -> Vec<(Micros,
     let from = if random.one_in(8) { SECOND / 2 } else { 4 * SECOND };
     let until = heal_at - SECOND;
     let count = random.between(6, 14);
-    let mut faults: Vec<(Micros, Fault)> = (0..count)
-        .map(|number| {
-            let at = random.between(from, until);
-            let kind = random.pick(&Kind::ALL);
-            (at, Fault::of(kind, number, machines, victim, random))
-        })
-        .collect();
-    faults.sort_by_key(|(at, fault)| (*at, fault.number));
-    faults
+    let fault = |number| {
+        let at = random.between(from, until);
+        let kind = random.pick(&Kind::ALL);
+        (at, Fault::of(kind, number, machines, victim, random))
+    };
+    (0..count).map(fault).collect()
 }

@@ -1,7 +1,7 @@
 //! One broker's process on its machine: the real engine on a recovered log, opened from the machine's disk. What drives it
 //! is in `brokers.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +20,7 @@ use chronik_core::replication::isr::IsrConfig;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::batch::Tag;
 use crate::checks::mirror::MirrorOp;
 use crate::checks::watch::Watch;
 use crate::clients::service::{Connection, PendingAppend};
@@ -73,6 +74,7 @@ pub struct BrokerPlan {
     pub heartbeat_ticks: usize,
     pub election_ticks: usize,
     pub segment_bytes: u64,
+    pub learner_bytes_per_second: u64,
     pub topics: TopicDefaults,
 }
 
@@ -99,6 +101,8 @@ pub struct Process {
     /// certified as synced by what lies behind it.
     pub settled: Option<(PathBuf, usize, usize)>,
     pub appends: Vec<PendingAppend>,
+    /// Batches with acks=all that were taken and not appended at once.
+    pub parked: BTreeSet<Tag>,
     pub connections: BTreeMap<(usize, u64), Connection>,
     pub proposals: Vec<Proposal>,
     pub served: Vec<Served>,
@@ -155,7 +159,7 @@ impl Process {
             heartbeat_ticks: start.plan.heartbeat_ticks,
             isr: IsrConfig::default(),
             topics: start.plan.topics,
-            learner_bytes_per_second: 0,
+            learner_bytes_per_second: start.plan.learner_bytes_per_second,
         };
         let log = Arc::new(log);
         let found = recovered.iter().map(again).collect();
@@ -192,6 +196,7 @@ impl Process {
             writes: 0,
             settled: None,
             appends: Vec::new(),
+            parked: BTreeSet::new(),
             connections: BTreeMap::new(),
             proposals: Vec::new(),
             served: Vec::new(),

@@ -13,6 +13,7 @@ use crate::clients::{Client, Requests, Told};
 use crate::coverage::Coverage;
 use crate::disk::SimDisk;
 use crate::faults::Fault;
+use crate::moves::Move;
 use crate::peers::{Dialed, Link, Timing};
 use crate::plan::Plan;
 use crate::process::Process;
@@ -62,6 +63,8 @@ pub enum Event {
     Wake(usize),
     Begin(Fault),
     End(Fault),
+    /// The administrator moves replicas or leaderships.
+    Move(Move),
     /// Every fault is over.
     Heal,
     /// Is all well again?
@@ -306,6 +309,9 @@ impl World {
         for (at, fault) in self.plan.faults.clone() {
             self.at(at, Event::Begin(fault));
         }
+        for (at, wanted) in self.plan.moves.clone() {
+            self.at(at, Event::Move(wanted));
+        }
         self.at(self.plan.heal_at, Event::Heal);
     }
 
@@ -370,6 +376,7 @@ impl World {
             Event::Wake(client) => self.wake(client),
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),
+            Event::Move(wanted) => self.begin_move(wanted),
             Event::Heal => self.heal(),
             Event::Settle => self.settle(),
         }
@@ -414,6 +421,7 @@ impl World {
     }
 
     fn settle(&mut self) {
+        self.give_up_on_lost_brokers();
         let healed_at = self.healed_at.expect("it comes after the heal");
         match self.unsettled() {
             None if self.now >= SHORTEST => {

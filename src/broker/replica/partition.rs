@@ -664,7 +664,7 @@ impl Partition {
         let members = leading.tracker.isr().iter();
         members
             .filter_map(|replica| {
-                Some(MemberState { broker: self.broker_of(replica)?, synced: synced(replica) })
+                Some(MemberState { replica, broker: self.broker_of(replica)?, synced: synced(replica) })
             })
             .collect()
     }

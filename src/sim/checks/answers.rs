@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use chronik_broker::log::BatchHeader;
 use chronik_broker::replica::{Acks, AppendError, Appended, ReplicaState};
-use chronik_core::ids::{GroupId, Offset, Term};
+use chronik_core::ids::{GroupId, Offset, ReplicaId, Term};
 use chronik_core::metadata::Partition;
 use chronik_core::view::{PartitionReport, PartitionState};
 
+use super::members;
 use crate::batch::Tag;
 use crate::clients::service::PendingAppend;
-use crate::world::{M, World, broker_id, index_of};
+use crate::world::{M, World, broker_id};
 
 /// What a broker was to a partition before it took a batch.
 pub struct Standing {
@@ -27,26 +28,44 @@ impl World {
         Standing { state, caretaker }
     }
 
-    /// A batch was taken.
+    /// A batch was taken: appended, known already, or put aside while leadership is being handed over.
     pub fn check_admitted(&mut self, at: M, group: GroupId, tag: Tag, acks: Acks, before: &Standing) {
         let Some(state) = before.state.as_ref().filter(|state| state.leads) else {
             return self.fail("only a leader takes writes", format!("b{}, group {group}: {tag:?}", at + 1));
         };
         if before.caretaker {
-            self.fail("a caretaker takes no writes", format!("b{}, group {group}: {tag:?}", at + 1));
-        } else if acks == Acks::All && state.isr.len() < self.required(at, group) {
+            return self.fail("a caretaker takes no writes", format!("b{}, group {group}: {tag:?}", at + 1));
+        }
+        let end = self.standing(at, group).state.map_or(0, |state| state.end);
+        let below = acks == Acks::All && state.isr.len() < self.required(at, group);
+        if below && end > state.end {
             let text = format!("b{}, {state:?}: {tag:?}", at + 1);
             self.fail("no acks=all below min ISR", text);
+        } else if acks == Acks::All && end == state.end {
+            let process = self.machines[at].process.as_mut().expect("it just took a batch");
+            process.parked.insert(tag);
         }
     }
 
-    /// A batch was refused for its producer's sake.
-    pub fn check_producer_error(&mut self, at: M, group: GroupId, tag: Tag, error: &AppendError) {
-        if let AppendError::Producer(error) = error
-            && error.code() == 47
-        {
-            let text = format!("b{}, group {group}: {tag:?}: {error}", at + 1);
-            self.fail("a producer is fenced only by a newer one", text);
+    /// A batch was refused before anything was appended.
+    pub fn check_refused(&mut self, at: M, group: GroupId, tag: Tag, error: &AppendError, before: &Standing) {
+        match error {
+            AppendError::Producer(error) if error.code() == 47 => {
+                let text = format!("b{}, group {group}: {tag:?}: {error}", at + 1);
+                self.fail("a producer is fenced only by a newer one", text);
+            }
+            AppendError::NotEnoughReplicas { .. } => {
+                let state = before.state.as_ref().filter(|state| state.leads);
+                let unfounded = state.filter(|state| state.isr.len() >= self.required(at, group));
+                if let Some(state) = unfounded {
+                    let text = format!("b{}, {state:?}: {tag:?}: {error:?}", at + 1);
+                    return self.fail("acks=all is refused only below min ISR", text);
+                }
+                if self.moves(group) {
+                    self.coverage.count("acks=all below min ISR during a move");
+                }
+            }
+            _ => {}
         }
     }
 
@@ -80,19 +99,18 @@ impl World {
     fn check_acknowledged(&mut self, at: M, group: GroupId, tag: Tag, offset: Offset) {
         let process = self.machines[at].process.as_ref().expect("it just answered");
         let Some(state) = process.engine.replicas().find(|state| state.group == group) else { return };
-        let holds = |machine: M| {
-            let held = self.checks.disks[machine].get(&group).and_then(|mirror| mirror.at_offset(offset));
+        let holds = |replica: ReplicaId| {
+            let held = self.copy_of(group, replica).and_then(|mirror| mirror.at_offset(offset));
             held.and_then(|digest| digest.tag).is_some_and(|held| held.operation() == tag.operation())
         };
-        let holders = state.isr.iter().filter(|member| holds(index_of(member.broker))).count();
-        let anywhere = (0..self.machines.len()).filter(|machine| holds(*machine)).count();
+        let holders = state.isr.iter().filter(|member| holds(member.replica)).count();
         // A repetition of what was complete before may come when some of those members have gone.
         let complete = process
             .watch
             .get(&group)
             .is_some_and(|watch| self.covers(watch.high_watermark_before, group, offset));
         let enough = match complete {
-            true => anywhere > self.plan.replication_factor / 2,
+            true => self.was_decided(at, group, offset, holds),
             false => holders >= self.required(at, group),
         };
         if !enough {
@@ -113,6 +131,18 @@ impl World {
         truth.expose(state.term, end);
     }
 
+    /// Whether a majority holds what is committed at an offset: of the members that decided it or of any since.
+    fn was_decided(&self, at: M, group: GroupId, offset: Offset, holds: impl Fn(ReplicaId) -> bool) -> bool {
+        let (Some(truth), Some(process)) = (self.checks.groups.get(&group), &self.machines[at].process)
+        else {
+            return false;
+        };
+        let before = truth.committed.partition_point(|entry| entry.end_offset() <= offset);
+        let now = process.watch.get(&group).map_or(0, |watch| watch.members);
+        let mut since = truth.members.between(truth.members.place(before as u64), now);
+        since.any(|members| members::majority(members, &holds))
+    }
+
     /// Whether the committed log up to an index holds an offset.
     fn covers(&self, index: u64, group: GroupId, offset: Offset) -> bool {
         let last = self
@@ -123,15 +153,20 @@ impl World {
         last.is_some_and(|entry| entry.end_offset() > offset)
     }
 
-    /// k, from what this broker knows of the topic: not from what its replica makes of it.
+    /// k, from what this broker knows of the topic and from the members its replica has: not from what it makes of them.
+    /// While voters change, those that come out of it count.
     pub fn required(&self, at: M, group: GroupId) -> usize {
+        let voters = self.members_at(at, group).voters.len();
+        voters.min(self.min_isr(at, group).max(voters / 2 + 1))
+    }
+
+    /// The topic's `min.insync.replicas`, as a broker knows it.
+    pub fn min_isr(&self, at: M, group: GroupId) -> usize {
         let process = self.machines[at].process.as_ref().expect("it just answered");
         let cluster = process.shared.cluster.borrow();
-        let Some((topic, partition)) = cluster.group(group) else { return 0 };
+        let Some((topic, _)) = cluster.group(group) else { return 0 };
         let configured = topic.configs.get("min.insync.replicas").and_then(|text| text.trim().parse().ok());
-        let min = configured.unwrap_or(self.plan.broker.topics.min_insync_replicas as usize);
-        let replicas = partition.replicas.len();
-        replicas.min(min.max(replicas / 2 + 1))
+        configured.unwrap_or(self.plan.broker.topics.min_insync_replicas as usize)
     }
 
     /// A partition's group, as a broker knows it.
@@ -161,7 +196,7 @@ impl World {
             while truth.committed.get(at_entry).is_some_and(|entry| entry.records == 0) {
                 at_entry += 1;
             }
-            let entry = truth.committed.get(at_entry).copied();
+            let entry = truth.committed.get(at_entry);
             at_entry += 1;
             end = header.base_offset + Offset::from(header.records());
             let same = entry.is_some_and(|entry| {

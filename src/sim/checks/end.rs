@@ -2,6 +2,7 @@
 
 use chronik_broker::replica::{Leadership, ReplicaState};
 use chronik_core::ids::{GroupId, Offset};
+use chronik_core::metadata::{Partition, Topic};
 use chronik_core::view::PartitionState;
 
 use crate::clients::Role;
@@ -36,6 +37,12 @@ impl World {
             Some((topic, partition))
         });
         let Some((topic, partition)) = known else { return Some(format!("nobody knows {name}-{number}")) };
+        if let Some(moving) = &partition.reassignment {
+            return Some(format!("{name}-{number} still moves: {moving:?} of {:?}", partition.replicas));
+        }
+        if let Some(what) = self.unwanted_data(&partition).or_else(|| self.unreplaced(&topic, &partition)) {
+            return Some(format!("{name}-{number}: {what}"));
+        }
         let assigned = partition.replicas.iter().map(|replica| index_of(replica.broker));
         let mut well: Vec<M> =
             assigned.filter(|machine| self.is_in_service(*machine, &topic, *number)).collect();
@@ -51,6 +58,10 @@ impl World {
             return Some(format!("{name}-{number}: {} replicas lead", leaders.len()));
         };
         let led = state(leader)?;
+        let preferred = index_of(partition.replicas[0].broker);
+        if leader != preferred && well.contains(&preferred) {
+            return Some(format!("{name}-{number}: b{} leads, not b{}", leader + 1, preferred + 1));
+        }
         let mut isr: Vec<M> = led.isr.iter().map(|member| index_of(member.broker)).collect();
         isr.sort_unstable();
         if isr != well {
@@ -73,6 +84,34 @@ impl World {
         self.unread(place, end).map(|what| format!("{name}-{number}: {what}"))
     }
 
+    /// Data of replicas that are no more, on brokers that run.
+    fn unwanted_data(&self, partition: &Partition) -> Option<String> {
+        self.machines.iter().zip(&self.checks.disks).enumerate().find_map(|(machine, (known, disk))| {
+            let process = known.process.as_ref().filter(|_| !known.kept_out)?;
+            if process.engine.stopped().is_some() {
+                return None;
+            }
+            let held = disk.get(&partition.group)?.replica;
+            let wanted = partition.replicas.iter().any(|replica| replica.replica == held);
+            (!wanted).then(|| format!("b{} still has the data of replica {held}", machine + 1))
+        })
+    }
+
+    /// A replica out of service whose broker runs: its leader has another take its place.
+    fn unreplaced(&self, topic: &Topic, partition: &Partition) -> Option<String> {
+        let brokers = partition.replicas.iter().map(|replica| index_of(replica.broker));
+        brokers.into_iter().find_map(|machine| {
+            let process = self.machines[machine].process.as_ref()?;
+            let handle = process.shared.partitions.get(topic.id, partition.number)?;
+            match handle.leadership() {
+                Leadership::Quarantined { reason } => {
+                    Some(format!("b{} is out of service: {reason}", machine + 1))
+                }
+                _ => None,
+            }
+        })
+    }
+
     fn unread(&self, place: usize, end: Offset) -> Option<String> {
         self.clients.iter().enumerate().find_map(|(client, known)| match &known.role {
             Role::Consumer(consumer) if consumer.position(place) < end => {
@@ -82,7 +121,7 @@ impl World {
         })
     }
 
-    fn is_in_service(&self, machine: M, topic: &chronik_core::metadata::Topic, number: i32) -> bool {
+    fn is_in_service(&self, machine: M, topic: &Topic, number: i32) -> bool {
         let known = &self.machines[machine];
         let Some(process) = &known.process else { return !known.kept_out && !known.refused };
         if known.damaged && process.engine.stopped().is_some() {

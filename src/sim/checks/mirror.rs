@@ -2,14 +2,16 @@
 //! disk has them. No check has to ask the broker for it, nor read the disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chronik_broker::log::{EntryKind, HardState, LogEntry, RecoveredGroup, WriteOp};
-use chronik_core::ids::{GroupId, LogIndex, Offset, Term};
+use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
 
+use super::members::Change;
 use crate::batch::{Tag, tag_of};
 
 /// An entry in brief.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Digest {
     pub term: Term,
     pub base_offset: Offset,
@@ -18,6 +20,8 @@ pub struct Digest {
     pub hash: u32,
     /// Where its batch comes from.
     pub tag: Option<Tag>,
+    /// What it changes about the group's members, if it does.
+    pub change: Option<Arc<Change>>,
 }
 
 impl Digest {
@@ -30,6 +34,7 @@ impl Digest {
             size: entry.payload.len() as u32,
             hash: crc32c::crc32c(&entry.payload),
             tag,
+            change: (entry.kind == EntryKind::Membership).then(|| Arc::new(Change::read(&entry.payload))),
         }
     }
 
@@ -41,20 +46,30 @@ impl Digest {
 /// A write operation in brief.
 #[derive(Clone, Debug)]
 pub enum MirrorOp {
-    Create(GroupId),
+    /// A replica's beginning, with the first voters of its group.
+    Create(GroupId, ReplicaId, Vec<ReplicaId>),
     Append(GroupId, LogIndex, Vec<Digest>),
     State(GroupId, HardState),
+    /// The members in force since an entry, as a hash of their bytes.
+    Membership(GroupId, LogIndex, u32),
     Remove(GroupId),
 }
 
 /// One replica's log on disk.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mirror {
+    pub replica: ReplicaId,
     pub entries: Vec<Digest>,
     pub state: HardState,
+    pub membership: Option<(LogIndex, u32)>,
 }
 
 impl Mirror {
+    /// An empty one.
+    pub fn new(replica: ReplicaId) -> Self {
+        Self { replica, entries: Vec::new(), state: HardState::default(), membership: None }
+    }
+
     /// The entry at an index.
     pub fn at(&self, index: LogIndex) -> Option<&Digest> {
         self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
@@ -81,29 +96,38 @@ pub type Disk = BTreeMap<GroupId, Mirror>;
 /// Operations in brief.
 pub fn brief(ops: &[WriteOp]) -> Vec<MirrorOp> {
     let brief = |op: &WriteOp| match op {
-        WriteOp::CreateGroup { group, .. } => Some(MirrorOp::Create(*group)),
+        WriteOp::CreateGroup { group, header } => {
+            Some(MirrorOp::Create(*group, header.replica, header.voters.clone()))
+        }
         WriteOp::Append { group, entries } => {
             let first = entries.first()?.index;
             Some(MirrorOp::Append(*group, first, entries.iter().map(Digest::of).collect()))
         }
         WriteOp::State { group, state } => Some(MirrorOp::State(*group, *state)),
         WriteOp::RemoveGroup { group } => Some(MirrorOp::Remove(*group)),
-        WriteOp::Membership { .. } => None,
+        WriteOp::Membership { group, index, bytes } => {
+            Some(MirrorOp::Membership(*group, *index, crc32c::crc32c(bytes)))
+        }
     };
     ops.iter().filter_map(brief).collect()
 }
 
-/// The write is on disk.
+/// The write is on disk. Every replica is created before anything else of it is written.
 pub fn apply(disk: &mut Disk, ops: &[MirrorOp]) {
     for op in ops {
         match op {
-            MirrorOp::Create(group) => drop(disk.insert(*group, Mirror::default())),
+            MirrorOp::Create(group, replica, _) => drop(disk.insert(*group, Mirror::new(*replica))),
             MirrorOp::Append(group, first, entries) => {
-                let mirror = disk.entry(*group).or_default();
+                let Some(mirror) = disk.get_mut(group) else { continue };
                 mirror.entries.truncate(*first as usize - 1);
                 mirror.entries.extend_from_slice(entries);
             }
-            MirrorOp::State(group, state) => disk.entry(*group).or_default().state = *state,
+            MirrorOp::State(group, state) => {
+                disk.entry(*group).and_modify(|mirror| mirror.state = *state);
+            }
+            MirrorOp::Membership(group, index, hash) => {
+                disk.entry(*group).and_modify(|mirror| mirror.membership = Some((*index, *hash)));
+            }
             MirrorOp::Remove(group) => drop(disk.remove(group)),
         }
     }
@@ -124,6 +148,13 @@ pub fn difference(disk: &Disk, found: &[RecoveredGroup]) -> Option<String> {
 }
 
 fn differs(mirror: &Mirror, found: &RecoveredGroup) -> Option<String> {
+    if found.header.replica != mirror.replica {
+        return Some(format!("replica {} was found, {} was written", found.header.replica, mirror.replica));
+    }
+    let membership = found.membership.as_ref().map(|(index, bytes)| (*index, crc32c::crc32c(bytes)));
+    if membership != mirror.membership {
+        return Some(format!("members {membership:?} were found, {:?} were synced", mirror.membership));
+    }
     if found.state != mirror.state {
         return Some(format!("state {:?} was found, {:?} was synced", found.state, mirror.state));
     }

@@ -3,16 +3,22 @@
 
 mod answers;
 mod end;
+mod members;
 pub mod mirror;
+mod moves;
 mod replicas;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chronik_broker::replica::Acks;
 use chronik_core::ids::{BrokerId, GroupId, LogIndex, Offset, Term};
+use chronik_core::metadata::ClusterState;
 
+use self::members::History;
 use self::mirror::{Digest, Disk, MirrorOp};
+use self::moves::{Moving, Replicas};
 use crate::batch::Tag;
 use crate::world::{M, World};
 
@@ -28,6 +34,10 @@ pub struct Violation {
 pub struct Truth {
     /// The committed log.
     pub committed: Vec<Digest>,
+    /// Its members at each point of that log.
+    members: History,
+    /// By term, the place in that history at which its leader was seen last.
+    led_at: BTreeMap<Term, usize>,
     /// Offset and operation of every batch acknowledged to acks=all.
     pub acknowledged: BTreeMap<Offset, (u32, u32)>,
     /// Up to where somebody was shown records, or told that they are safe, by the epoch of who did.
@@ -61,6 +71,11 @@ pub struct Checks {
     idempotent: BTreeSet<u32>,
     /// Metadata by index, as first seen.
     metadata: BTreeMap<u64, u32>,
+    /// The newest metadata that anybody has applied.
+    pub newest_metadata: Option<Arc<ClusterState>>,
+    replicas: Replicas,
+    /// Moves under way.
+    moves: BTreeMap<GroupId, Moving>,
 }
 
 impl Checks {
@@ -98,16 +113,36 @@ impl World {
     /// A write was handed to the log.
     pub fn check_write(&mut self, at: M, ops: &[MirrorOp]) {
         for op in ops {
-            let MirrorOp::Append(group, first, entries) = op else { continue };
-            let refused =
-                entries.iter().filter_map(|entry| entry.tag).find(|tag| self.checks.refused.contains(tag));
-            if let Some(tag) = refused {
-                let text = format!(
-                    "b{}, group {group}, from {first}: {tag:?} was refused and is in the log",
-                    at + 1
-                );
-                return self.fail("a refused batch is absent", text);
+            match op {
+                MirrorOp::Create(group, _, voters) => self.check_beginning(at, *group, voters),
+                MirrorOp::Remove(group) => self.check_removal(at, *group),
+                MirrorOp::Append(group, first, entries) => self.check_appended(at, *group, *first, entries),
+                MirrorOp::State(..) | MirrorOp::Membership(..) => {}
             }
+        }
+    }
+
+    fn check_appended(&mut self, at: M, group: GroupId, first: LogIndex, entries: &[Digest]) {
+        let mut tags = entries.iter().filter_map(|entry| entry.tag);
+        if let Some(tag) = tags.find(|tag| self.checks.refused.contains(tag)) {
+            let text =
+                format!("b{}, group {group}, from {first}: {tag:?} was refused and is in the log", at + 1);
+            return self.fail("a refused batch is absent", text);
+        }
+        for (index, entry) in (first..).zip(entries) {
+            self.note_parked(at, group, index, entry);
+            self.check_change_of_voters(at, group, index, entry);
+        }
+    }
+
+    /// A leader writes a batch that it had put aside: what it went by is looked at after this round.
+    fn note_parked(&mut self, at: M, group: GroupId, index: LogIndex, entry: &Digest) {
+        let Some(process) = &mut self.machines[at].process else { return };
+        let leads = process.watch.get_mut(&group).filter(|watch| watch.leads && watch.term == entry.term);
+        if let (Some(tag), Some(watch)) = (entry.tag, leads)
+            && process.parked.remove(&tag)
+        {
+            watch.parked.push(index);
         }
     }
 
@@ -123,6 +158,7 @@ impl World {
             let text = format!("b{}, group {group}: {damage}", at + 1);
             return self.fail("only damage is called damage", text);
         }
+        self.forget_lost_identities(at, found);
         let before = &self.checks.disks[at];
         let Some(what) = mirror::difference(before, found) else {
             self.checks.uncertain[at] = None;
@@ -135,7 +171,7 @@ impl World {
         let mut after = before.clone();
         mirror::apply(&mut after, &ops);
         match mirror::difference(&after, found) {
-            None => self.checks.disks[at] = after,
+            None => self.on_disk(at, &ops),
             Some(other) => {
                 let text = format!(
                     "b{}: neither as before the last write ({what}) nor as after it ({other})",
@@ -154,6 +190,9 @@ impl World {
         let (index, digest) = (cluster.applied(), crc32c::crc32c(&bytes));
         if *self.checks.metadata.entry(index).or_insert(digest) != digest {
             self.fail("metadata is the same everywhere", format!("b{} differs at index {index}", at + 1));
+        }
+        if self.checks.newest_metadata.as_ref().is_none_or(|known| known.applied() < index) {
+            self.check_new_metadata(cluster);
         }
     }
 }

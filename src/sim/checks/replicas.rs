@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use chronik_broker::replica::{Leadership, MemberState, ReplicaState};
-use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex};
+use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex, ReplicaId};
+use chronik_core::replication::configuration::Configuration;
 
+use super::members;
 use super::mirror::Digest;
+use super::watch::{Proposed, Watch};
 use crate::time::{MS, Micros, SECOND};
 use crate::world::{M, World, broker_id, index_of};
 
@@ -20,6 +23,7 @@ impl World {
         let Some(process) = &self.machines[at].process else { return };
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
         for state in &states {
+            self.recognise(at, state);
             self.check_term(at, state);
             self.check_commit(at, state);
             let before = self.check_high_watermark(at, state);
@@ -33,8 +37,18 @@ impl World {
         }
     }
 
+    /// Another replica on the same broker has a past of its own.
+    fn recognise(&mut self, at: M, state: &ReplicaState) {
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        if watch.replica != Some(state.replica) {
+            *watch = Watch { replica: Some(state.replica), ..Watch::default() };
+        }
+    }
+
     fn check_term(&mut self, at: M, state: &ReplicaState) {
-        let on_disk = self.checks.disks[at].get(&state.group).map_or(0, |mirror| mirror.last());
+        let own = self.checks.disks[at].get(&state.group).filter(|mirror| mirror.replica == state.replica);
+        let on_disk = own.map_or(0, |mirror| mirror.last());
         if state.synced > on_disk {
             let text = format!("b{}, {state:?}: its disk has {on_disk} entries", at + 1);
             return self.fail("a replica counts for what it has synced", text);
@@ -47,6 +61,9 @@ impl World {
             watch.ends.clear();
             watch.isr.clear();
             watch.lives.clear();
+            watch.proposed.clear();
+            watch.parked.clear();
+            watch.last = Proposed { members: watch.members, ..Proposed::default() };
         }
         (watch.term, watch.leads) = (state.term, state.leads);
         if elected {
@@ -65,15 +82,17 @@ impl World {
         }
     }
 
-    fn voters(&self, group: GroupId) -> usize {
-        if group == GroupId::METADATA { self.machines.len() } else { self.plan.replication_factor }
-    }
-
     fn check_commit(&mut self, at: M, state: &ReplicaState) {
-        let known = self.checks.groups.entry(state.group).or_default().committed.len() as u64;
+        let truth = self.checks.groups.entry(state.group).or_default();
+        let known = truth.committed.len() as u64;
+        let watch = self.machines[at].process.as_ref().and_then(|process| process.watch.get(&state.group));
+        // What is new was committed by the members that its leader had before this round, or came to have in it. A
+        // follower hears of it after the leader's own round.
+        let had = watch.map_or(0, |watch| watch.members);
+        let from = if state.leads { had } else { truth.led_at.get(&state.term).copied().unwrap_or(had) };
         for index in known + 1..=state.commit {
             // Its own disk may still lack the entry, or hold one that is about to be replaced.
-            match self.majority_entry(state.group, index) {
+            match self.majority_entry(state.group, index, from) {
                 Some(digest) => self.commit(state.group, index, digest),
                 None => {
                     let text = format!("b{}, {state:?}: entry {index}", at + 1);
@@ -81,6 +100,18 @@ impl World {
                 }
             }
         }
+        let truth = self.checks.groups.entry(state.group).or_default();
+        // Raft applies what is committed and on its own disk.
+        let place = truth.members.place(state.commit.min(state.synced));
+        if state.leads {
+            truth.led_at.insert(state.term, place);
+        }
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        process.watch.entry(state.group).or_default().members = place;
+        self.check_prefix(at, state);
+    }
+
+    fn check_prefix(&mut self, at: M, state: &ReplicaState) {
         let process = self.machines[at].process.as_mut().expect("its state was just read");
         let watch = process.watch.entry(state.group).or_default();
         let Some(mirror) = self.checks.disks[at].get(&state.group) else { return };
@@ -100,17 +131,26 @@ impl World {
         }
     }
 
-    /// The entry that a majority's disks hold at an index.
-    fn majority_entry(&self, group: GroupId, index: LogIndex) -> Option<Digest> {
-        let held = self.checks.disks.iter().filter_map(|disk| disk.get(&group)?.at(index));
-        held.into_iter().find(|digest| self.holders(group, index, digest) > self.voters(group) / 2).copied()
+    /// The entry at an index that is on the disks of a majority, of members that were in force before it and not before
+    /// `from`: a change of members is itself decided by those before it.
+    fn majority_entry(&self, group: GroupId, index: LogIndex, from: usize) -> Option<Digest> {
+        let truth = self.checks.groups.get(&group)?;
+        let to = truth.members.place(index - 1);
+        let mut held = self.checks.disks.iter().filter_map(|disk| disk.get(&group)?.at(index));
+        let decided = |digest: &&Digest| {
+            let holds =
+                |replica| self.copy_of(group, replica).and_then(|mirror| mirror.at(index)) == Some(*digest);
+            truth.members.between(from, to).any(|members| members::majority(members, holds))
+        };
+        held.find(decided).cloned()
     }
 
     /// An entry was seen committed for the first time.
     fn commit(&mut self, group: GroupId, index: LogIndex, digest: Digest) {
         let truth = self.checks.groups.entry(group).or_default();
+        let (tag, change) = (digest.tag, digest.change.clone());
         truth.committed.push(digest);
-        if let Some(tag) = digest.tag.filter(|tag| self.checks.idempotent.contains(&tag.client)) {
+        if let Some(tag) = tag.filter(|tag| self.checks.idempotent.contains(&tag.client)) {
             let last = truth.last_op.insert(tag.client, tag.op);
             let expected = last.map_or(0, |last| last + 1);
             if tag.op != expected {
@@ -119,14 +159,15 @@ impl World {
                 self.fail("an idempotent producer's batches come once and in order", text);
             }
         }
-    }
-
-    /// Disks that hold this entry.
-    fn holders(&self, group: GroupId, index: LogIndex, digest: &Digest) -> usize {
-        let holds = |disk: &&super::mirror::Disk| {
-            disk.get(&group).and_then(|mirror| mirror.at(index)).is_some_and(|held| held == digest)
-        };
-        self.checks.disks.iter().filter(holds).count()
+        if let Some(change) = change {
+            match self.checks.groups.entry(group).or_default().members.change(index, &change) {
+                Ok(()) => self.note_members(group, index),
+                Err(what) => {
+                    let text = format!("group {group}, entry {index}: {what}");
+                    self.fail("members change one step at a time", text);
+                }
+            }
+        }
     }
 
     /// Gives the high watermark as it was before.
@@ -155,8 +196,11 @@ impl World {
             self.fail("a follower's high watermark is what a leader told", text);
         }
         if state.leads && state.high_watermark > before {
-            let holders =
-                state.isr.iter().filter(|member| self.has(member, state, state.high_watermark)).count();
+            let holders = state
+                .isr
+                .iter()
+                .filter(|member| self.has(member.replica, state, state.high_watermark))
+                .count();
             if holders < self.required(at, state.group) {
                 let text = format!("b{}, {state:?}: {holders} members have it", at + 1);
                 self.fail("the high watermark is synced by enough members of the ISR", text);
@@ -172,10 +216,10 @@ impl World {
         Some(process.shared.partitions.get(topic.id, partition.number)?.high_watermark())
     }
 
-    /// Whether a member has synced the leader's entry at an index. Above the leader's own end on disk only terms can be
+    /// Whether a replica has synced the leader's entry at an index. Above the leader's own end on disk only terms can be
     /// compared: all that a leader appends has its term.
-    fn has(&self, member: &MemberState, leader: &ReplicaState, index: LogIndex) -> bool {
-        let held = self.checks.disks[index_of(member.broker)].get(&leader.group).and_then(|m| m.at(index));
+    fn has(&self, replica: ReplicaId, leader: &ReplicaState, index: LogIndex) -> bool {
+        let held = self.copy_of(leader.group, replica).and_then(|mirror| mirror.at(index));
         let committed =
             self.checks.groups.get(&leader.group).and_then(|t| t.committed.get(index as usize - 1));
         match (held, committed) {
@@ -190,16 +234,25 @@ impl World {
         if !state.isr.iter().any(|member| member.broker == own) {
             return self.fail("a leader is in its own ISR", format!("b{}, {state:?}", at + 1));
         }
+        let members = self.members_at(at, state.group);
+        let stranger = |member: &&MemberState| {
+            !members.voters.contains(&member.replica) && member.replica != state.replica
+        };
+        if let Some(member) = state.isr.iter().find(stranger) {
+            let text = format!("b{}, {state:?}: {member:?} of {members:?}", at + 1);
+            return self.fail("only voters are in the ISR", text);
+        }
         for member in state.isr.iter().filter(|member| member.broker != own) {
             if let Some(synced) = member.synced
                 && synced >= state.epoch_start
-                && !self.has(member, state, synced)
+                && !self.has(member.replica, state, synced)
             {
                 let text = format!("b{}, {state:?}: b{} has not synced {synced}", at + 1, member.broker);
                 return self.fail("a follower counts for what it has synced", text);
             }
         }
         self.check_incarnations(at, state);
+        self.note_proposed(at, state);
         let now = self.now;
         let process = self.machines[at].process.as_mut().expect("its state was just read");
         let watch = process.watch.entry(state.group).or_default();
@@ -208,16 +261,52 @@ impl World {
         }
         let first = watch.isr.is_empty();
         let joined: Vec<MemberState> =
-            state.isr.iter().filter(|m| !first && !watch.isr.contains(&m.broker)).copied().collect();
-        let left = watch.isr.iter().filter(|broker| state.isr.iter().all(|m| m.broker != **broker)).count();
-        watch.isr = state.isr.iter().map(|member| member.broker).collect();
+            state.isr.iter().filter(|m| !first && !watch.isr.contains(&m.replica)).copied().collect();
+        let left = watch.isr.iter().filter(|known| state.isr.iter().all(|m| m.replica != **known)).count();
+        watch.isr = state.isr.iter().map(|member| member.replica).collect();
         self.coverage.add("ISR shrink", left as u64);
         self.coverage.add("ISR expand", joined.len() as u64);
         // The mark may have moved once more since it joined.
         let needed = high_watermark.max(state.epoch_start);
-        if let Some(member) = joined.iter().find(|member| !self.has(member, state, needed)) {
+        if let Some(member) = joined.iter().find(|member| !self.has(member.replica, state, needed)) {
             let text = format!("b{}, {state:?}: b{} has not reached {needed}", at + 1, member.broker);
             self.fail("who joins the ISR has reached high watermark and epoch", text);
+        }
+    }
+
+    /// Keeps what a leader went by when it appended, until that is written.
+    fn note_proposed(&mut self, at: M, state: &ReplicaState) {
+        let (min_isr, required) = (self.min_isr(at, state.group), self.required(at, state.group));
+        let written = self.checks.disks[at].get(&state.group).map_or(0, |mirror| mirror.last());
+        let process = self.machines[at].process.as_mut().expect("its state was just read");
+        let watch = process.watch.entry(state.group).or_default();
+        let last = std::mem::replace(
+            &mut watch.last,
+            Proposed {
+                end: state.end,
+                high_watermark: state.high_watermark,
+                epoch_start: state.epoch_start,
+                isr: state.isr.iter().map(|member| member.replica).collect(),
+                min_isr,
+                members: watch.members,
+                after: (state.isr.len(), required),
+            },
+        );
+        if state.end > last.end {
+            let min_isr = last.min_isr.min(min_isr);
+            let after = (state.isr.len(), required);
+            watch.proposed.push_back(Proposed { end: state.end, min_isr, after, ..last });
+        }
+        let parked = std::mem::take(&mut watch.parked);
+        let then = |index: LogIndex| watch.proposed.iter().find(|proposed| proposed.end >= index);
+        let below = |index: &LogIndex| then(*index).is_some_and(|p| p.after.0 < p.after.1);
+        let wrong = parked.into_iter().find(below);
+        while watch.proposed.front().is_some_and(|proposed| proposed.end <= written) {
+            watch.proposed.pop_front();
+        }
+        if let Some(index) = wrong {
+            let text = format!("b{}, {state:?}: entry {index}", at + 1);
+            self.fail("no acks=all below min ISR", text);
         }
     }
 
@@ -256,6 +345,7 @@ impl World {
             return self.check_stopped(at);
         }
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
+        self.check_members(at);
         for state in states.iter().filter(|state| state.leads && state.group != GroupId::METADATA) {
             self.check_lag_budget(at, state);
         }
@@ -276,8 +366,8 @@ impl World {
         let end = watch.end_at(then);
         watch.prune(then);
         let Some(end) = end else { return };
-        if let Some(member) = state.isr.iter().find(|m| m.broker != broker_id(at) && !self.has(m, state, end))
-        {
+        let lacks = |m: &&MemberState| m.broker != broker_id(at) && !self.has(m.replica, state, end);
+        if let Some(member) = state.isr.iter().find(lacks) {
             let text = format!("b{}, {state:?}: b{} lacks {end}, the end of long ago", at + 1, member.broker);
             self.fail("a member of the ISR had within its lag budget what its leader had", text);
         }
@@ -343,15 +433,28 @@ impl World {
         }
     }
 
-    /// Whether every other replica's process is gone while this one was last in the ISR that it knew.
+    /// Whether every other replica's process is gone while this one votes, could not lead alone, and was last in the ISR
+    /// that it knew.
     fn is_stranded(&self, at: M, group: GroupId) -> bool {
         let Some(process) = &self.machines[at].process else { return false };
         let cluster = process.shared.cluster.borrow();
         let Some((_, partition)) = cluster.group(group) else { return false };
+        let Some(own) = process.watch.get(&group).and_then(|watch| watch.replica) else { return false };
+        let members = self.members_at(at, group);
+        if !members.votes(own) || members::majority(&members, |replica| replica == own) {
+            return false;
+        }
         let gone = |machine: M| self.machines[machine].process.is_none() && self.machines[machine].powered;
         let others = partition.replicas.iter().map(|replica| index_of(replica.broker)).filter(|m| *m != at);
         let known = process.shared.views.last(group).is_some_and(|view| view.isr.contains(&broker_id(at)));
         known && others.into_iter().all(gone)
+    }
+
+    /// The members that a broker's replica had after its last round.
+    pub fn members_at(&self, at: M, group: GroupId) -> Configuration {
+        let watch = self.machines[at].process.as_ref().and_then(|process| process.watch.get(&group));
+        let place = watch.map_or(0, |watch| watch.members);
+        self.checks.groups.get(&group).map(|truth| truth.members.at(place).clone()).unwrap_or_default()
     }
 
     fn check_stopped(&mut self, at: M) {

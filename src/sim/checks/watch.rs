@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use chronik_core::ids::{BrokerId, Incarnation, LogIndex, Offset, Term};
+use chronik_core::ids::{BrokerId, Incarnation, LogIndex, Offset, ReplicaId, Term};
 
 use crate::time::Micros;
 
 /// One replica as last seen.
 #[derive(Default)]
 pub struct Watch {
+    /// Its id: with another one it is another replica.
+    pub replica: Option<ReplicaId>,
+    /// Its place in the history of the group's members.
+    pub members: usize,
     pub term: Term,
     pub leads: bool,
     pub high_watermark: LogIndex,
@@ -18,17 +22,37 @@ pub struct Watch {
     pub shown: Offset,
     /// Committed entries compared so far.
     pub compared: LogIndex,
-    pub isr: Vec<BrokerId>,
+    pub isr: Vec<ReplicaId>,
     /// The incarnation in which its leader hears each member.
     pub lives: BTreeMap<BrokerId, Incarnation>,
     /// Since when it leads in this term.
     pub leading_since: Micros,
     /// Where its end was, and since when; only while it leads.
     pub ends: VecDeque<(Micros, LogIndex)>,
+    /// What it went by when it appended what it has not written yet; only while it leads.
+    pub proposed: VecDeque<Proposed>,
+    /// What it goes by now.
+    pub last: Proposed,
+    /// Entries that it writes and that it took in while leadership was being handed over.
+    pub parked: Vec<LogIndex>,
     pub caretaker: bool,
     pub quarantined: bool,
     /// Since when it should show itself as caretaker.
     pub stranded_since: Option<Micros>,
+}
+
+/// What a leader goes by when it appends.
+#[derive(Clone, Default, Debug)]
+pub struct Proposed {
+    /// Where its log ended afterwards.
+    pub end: LogIndex,
+    pub high_watermark: LogIndex,
+    pub epoch_start: LogIndex,
+    pub isr: Vec<ReplicaId>,
+    pub min_isr: usize,
+    pub members: usize,
+    /// At the end of that round: members of the ISR, and how many there must be.
+    pub after: (usize, usize),
 }
 
 impl Watch {

@@ -1,5 +1,5 @@
-//! Who changes metadata: creates the run's topics, then alters their configs when a fault says so. One change at a time,
-//! tried until it is made.
+//! Who changes metadata: creates the run's topics, then alters their configs and moves their replicas when the plan says
+//! so. One change at a time, tried until it is made; a move that is refused is let go.
 
 use std::collections::VecDeque;
 
@@ -14,6 +14,11 @@ use crate::world::{Event, World};
 pub struct Admin {
     wanted: VecDeque<Command>,
     asked: bool,
+}
+
+/// Whether a refusal ends the matter: what was to be taken back is over, or another broker has gone.
+fn may_be_refused(command: Option<&Command>) -> bool {
+    matches!(command, Some(Command::AlterReassignment(_)))
 }
 
 impl Admin {
@@ -38,6 +43,14 @@ impl World {
         admin.expect("there is one").want(command);
     }
 
+    /// Whether the administrator wants nothing any more.
+    pub fn is_admin_done(&self) -> bool {
+        self.clients.iter().all(|client| match &client.role {
+            Role::Admin(admin) => admin.is_done(),
+            _ => true,
+        })
+    }
+
     /// Time for the administrator to ask again.
     pub fn admin_wakes(&mut self, client: usize) {
         let to = self.chance.clients.index(self.machines.len());
@@ -58,6 +71,9 @@ impl World {
         match told {
             Told::Changed(Applied::Refused(refusal)) => {
                 let text = format!("{:?}: {refusal}", admin.wanted.front());
+                if may_be_refused(admin.wanted.front()) {
+                    admin.wanted.pop_front();
+                }
                 self.note([31, 0, 0], || format!("refused: {text}"));
             }
             Told::Changed(_) => {

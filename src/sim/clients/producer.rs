@@ -92,6 +92,12 @@ impl Producer {
         if head.sequence.is_some() && lane.in_flight.iter().any(earlier) {
             return None;
         }
+        // Brokers know the last five batches again. With one undecided, a producer that went on beyond them could not
+        // be told whether it was appended.
+        let oldest = lane.in_flight.iter().map(|flying| flying.batch.op).min();
+        if idempotent && oldest.is_some_and(|oldest| (head.op - oldest) as usize >= self.plan.max_in_flight) {
+            return None;
+        }
         let mut batch = lane.waiting.pop_front().expect("just seen");
         if idempotent && batch.sequence.is_none() {
             batch.sequence = Some(lane.next_sequence);

@@ -183,7 +183,7 @@ impl World {
                     format!("b{} refuses {tag:?}: {text}", at + 1)
                 });
                 self.checks.refused(tag);
-                self.check_producer_error(at, group, tag, &error);
+                self.check_refused(at, group, tag, &error, &before);
                 self.produced(at, request, connection, acks, Err(error));
             }
             Ok(Ok(appended)) => {

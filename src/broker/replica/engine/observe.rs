@@ -1,6 +1,7 @@
 //! What each replica of this broker is right now, for whoever checks the rules from outside. Reads only.
 
-use chronik_core::ids::{BrokerId, GroupId, LogIndex, Term};
+use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
+use chronik_core::replication::configuration::Configuration;
 
 use super::Engine;
 use crate::replica::hosted::Hosted;
@@ -12,6 +13,8 @@ use crate::replica::partition::Partition;
 pub struct ReplicaState {
     /// Its group.
     pub group: GroupId,
+    /// Its own id.
+    pub replica: ReplicaId,
     /// The current term.
     pub term: Term,
     /// Whether it leads in that term.
@@ -35,6 +38,8 @@ pub struct ReplicaState {
 /// A member of the ISR as its leader counts it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemberState {
+    /// Its id.
+    pub replica: ReplicaId,
     /// Its broker.
     pub broker: BrokerId,
     /// Up to where it has synced, by its answers to this leader; `None` before the first.
@@ -45,6 +50,11 @@ impl<T: Transport> Engine<T> {
     /// Every hosted replica that is in service, by group.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaState> {
         self.hosted.values().map(state)
+    }
+
+    /// The members of a group as the replica hosted here has applied them.
+    pub fn configuration(&self, group: GroupId) -> Option<Configuration> {
+        self.hosted.get(&group).map(|hosted| hosted.group.configuration())
     }
 
     /// Why this broker stopped all its replicas, if it did.
@@ -59,6 +69,7 @@ fn state(hosted: &Hosted) -> ReplicaState {
     let role = group.role();
     ReplicaState {
         group: group.id(),
+        replica: group.replica(),
         term: role.term,
         leads: role.leads,
         commit: group.commit(),
