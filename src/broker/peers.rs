@@ -23,8 +23,8 @@ pub enum Word {
     Hello(BrokerId, Hello),
     /// It refuses this broker for good: these are its words.
     Outcast(String),
-    /// A command it forwards, and where the reply goes.
-    Request(Bytes, tokio::sync::oneshot::Sender<Bytes>),
+    /// A command it forwards or [`ASK_HELLO`], and where the reply goes.
+    Request(BrokerId, Bytes, tokio::sync::oneshot::Sender<Bytes>),
 }
 
 /// Takes what the transport reports: the engine's share at once, the rest into `words`.
@@ -50,7 +50,7 @@ pub fn inbox(engine: EngineHandle, words: mpsc::UnboundedSender<Word>) -> impl F
                 tracing::warn!(%from, "drop peer frame: too much waits for the engine");
             }
         }
-        PeerEvent::Request { payload, reply, .. } => say(Word::Request(payload, reply)),
+        PeerEvent::Request { from, payload, reply, .. } => say(Word::Request(from, payload, reply)),
         PeerEvent::Refused { broker, by, refusal, hello } => {
             tracing::warn!(%broker, ?by, %refusal, "handshake refused");
             if let Some(Ok(hello)) = hello.map(|hello| Hello::decode(&hello)) {
@@ -88,6 +88,30 @@ impl Ask for PeerTransport {
         Box::pin(
             async move { peers.request(broker, payload, timeout).await.map_err(|error| error.to_string()) },
         )
+    }
+}
+
+/// A request for what the peer would tell in a handshake now. No command looks like it.
+pub const ASK_HELLO: &[u8] = b"hello?";
+/// How often a broker that knows no cluster asks.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Asks the founders again and again whether the cluster exists, until this broker knows one: they may have formed it since
+/// the handshake, which tells only how it was then.
+pub async fn ask_founders(
+    founders: Vec<BrokerId>,
+    shared: Shared,
+    peers: PeerHandle,
+    words: mpsc::UnboundedSender<Word>,
+) {
+    while shared.formed.borrow().is_none() {
+        tokio::time::sleep(ASK_EVERY).await;
+        for founder in &founders {
+            let told = peers.request(*founder, Bytes::from_static(ASK_HELLO), ASK_EVERY).await;
+            if let Some(hello) = told.ok().and_then(|told| Hello::decode(&told).ok()) {
+                let _ = words.send(Word::Hello(*founder, hello));
+            }
+        }
     }
 }
 

@@ -100,7 +100,9 @@ struct Parts {
     handlers: Arc<Handlers>,
     kafka: Server,
     admin: AdminServer,
+    /// What peers say, and how more of it is added.
     words: mpsc::UnboundedReceiver<Word>,
+    say: mpsc::UnboundedSender<Word>,
 }
 
 impl Parts {
@@ -130,7 +132,8 @@ impl Parts {
         let admin_socket = bind(&settings.admin_bind.to_string(), "admin").await?;
         let (engine, queue) = channel();
         let (say, words) = mpsc::unbounded_channel();
-        let peers = peer::start(peer_config(&settings, &folder, &shared), peers::inbox(engine.clone(), say))?;
+        let peers =
+            peer::start(peer_config(&settings, &folder, &shared), peers::inbox(engine.clone(), say.clone()))?;
         peers.set_peers(peers::address_book(folder.founders(), &shared.cluster.borrow()));
         let proposer =
             Proposer::new(own, engine.clone(), shared.clone(), Arc::new(PeerTransport(peers.clone())));
@@ -182,6 +185,7 @@ impl Parts {
             kafka,
             admin,
             words,
+            say,
         })
     }
 
@@ -191,14 +195,21 @@ impl Parts {
             self.shared.clone(),
             self.peers.clone(),
         ));
-        let registration =
-            tokio::spawn(register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers)));
+        let founders = self.folder.founders().iter().map(|founder| founder.broker);
+        let asking = tokio::spawn(peers::ask_founders(
+            founders.filter(|founder| *founder != self.folder.identity.broker).collect(),
+            self.shared.clone(),
+            self.peers.clone(),
+            self.say.clone(),
+        ));
+        let registration = tokio::spawn(self.register());
         let ended = tokio::select! {
             signal = stop => signal.map(|name| tracing::info!(signal = name, "stop broker")),
             fault = self.attend() => Err(fault),
             fault = failed(registration) => Err(fault),
         };
         book.abort();
+        asking.abort();
         if ended.is_ok() {
             self.leave().await;
         }
@@ -239,7 +250,10 @@ impl Parts {
                 }
                 Word::Hello(..) => {}
                 Word::Outcast(reason) => return anyhow!(reason),
-                Word::Request(payload, reply) => {
+                Word::Request(from, payload, reply) if payload[..] == *peers::ASK_HELLO => {
+                    let _ = reply.send(peers::hello(self.shared.clone())(from));
+                }
+                Word::Request(_, payload, reply) => {
                     let proposer = self.proposer.clone();
                     tokio::spawn(async move { reply.send(proposer.serve(&payload).await) });
                 }
@@ -251,6 +265,16 @@ impl Parts {
     fn found(&self, voters: Option<Vec<ReplicaId>>) {
         if let Some(voters) = voters {
             self.engine.submit(Event::StartMetadata { voters });
+        }
+    }
+
+    /// Registers once the cluster is known: a registered disk without its metadata is taken for one that lost it.
+    fn register(&self) -> impl Future<Output = Result<()>> + use<> {
+        let mut formed = self.shared.formed.subscribe();
+        let registering = register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers));
+        async move {
+            formed.wait_for(Option::is_some).await.context("wait for the cluster")?;
+            registering.await
         }
     }
 

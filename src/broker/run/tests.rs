@@ -37,17 +37,27 @@ struct Running {
 }
 
 impl Home {
+    /// Of a broker that is alone.
     fn new() -> Self {
-        let home = Self {
+        let home = Self::empty();
+        home.format("1", &[("1", &home)], &[]);
+        home
+    }
+
+    fn empty() -> Self {
+        Self {
             dir: tempfile::tempdir().unwrap(),
             ip: format!("127.250.{}.{}", std::process::id() % 250, ADDRESSES.fetch_add(1, Ordering::Relaxed)),
-        };
-        let (voters, data) = (format!("1@{}:9093", home.ip), home.dir.path().join("data"));
-        let args = ["format", "--cluster-id", "test", "--broker-id", "1", "--initial-voters", &voters];
-        let Asked::Format(args) = home.parse(&args) else { panic!("format was asked") };
+        }
+    }
+
+    fn format(&self, broker: &str, voters: &[(&str, &Self)], more: &[&str]) {
+        let voters: Vec<_> = voters.iter().map(|(id, home)| format!("{id}@{}:9093", home.ip)).collect();
+        let (voters, data) = (voters.join(","), self.dir.path().join("data"));
+        let args = ["format", "--cluster-id", "test", "--broker-id", broker, "--initial-voters", &voters];
+        let Asked::Format(args) = self.parse(&[&args, more].concat()) else { panic!("format was asked") };
         let disk = log::open_disk(&data);
         DataFolder::format(&*disk, &data, args.cluster, args.broker, args.birth.into()).unwrap();
-        home
     }
 
     fn parse(&self, args: &[&str]) -> Asked {
@@ -67,21 +77,21 @@ impl Home {
     }
 
     async fn start(&self) -> Running {
+        let running = self.launch();
+        running.ready().await;
+        running
+    }
+
+    /// Starts it and does not wait.
+    fn launch(&self) -> Running {
         let (stop, stopped) = oneshot::channel();
         let stopped = async move {
             let _ = stopped.await;
             Ok("the test's end")
         };
         let task = tokio::spawn(run_until(self.settings(), stopped));
-        let admin = format!("{}:9095", self.ip);
-        let began = std::time::Instant::now();
-        while tokio::net::TcpStream::connect(&admin).await.is_err()
-            || request(&admin, "GET", "/readyz", "").await.0 != 200
-        {
-            assert!(began.elapsed() < PATIENCE && !task.is_finished(), "the broker does not come up");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Running { stop, task, admin, kafka: format!("{}:9092", self.ip).parse().unwrap() }
+        let (admin, kafka) = (format!("{}:9095", self.ip), format!("{}:9092", self.ip).parse().unwrap());
+        Running { stop, task, admin, kafka }
     }
 
     fn journal(&self) -> std::path::PathBuf {
@@ -90,6 +100,28 @@ impl Home {
 }
 
 impl Running {
+    async fn ready(&self) {
+        let began = std::time::Instant::now();
+        while tokio::net::TcpStream::connect(&self.admin).await.is_err()
+            || request(&self.admin, "GET", "/readyz", "").await.0 != 200
+        {
+            assert!(began.elapsed() < PATIENCE && !self.task.is_finished(), "the broker does not come up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a peer has spoken to it, which it does after the handshake.
+    async fn connected(&self) {
+        let (began, heard) =
+            (std::time::Instant::now(), r#"chronik_peer_bytes_total{direction="received",lane="control"}"#);
+        while tokio::net::TcpStream::connect(&self.admin).await.is_err()
+            || self.metrics().await.get(heard).copied().unwrap_or(0.0) < 1.0
+        {
+            assert!(began.elapsed() < PATIENCE && !self.task.is_finished(), "no peer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
@@ -235,12 +267,7 @@ async fn a_restarted_broker_answers_only_once_it_knows_again_what_it_knew() {
     let kafka = running.kafka;
     running.stop().await;
     for _ in 0..20 {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async move {
-            let _ = stopped.await;
-            Ok("the test's end")
-        };
-        let task = tokio::spawn(run_until(home.settings(), stopped));
+        let running = home.launch();
         while tokio::net::TcpStream::connect(kafka).await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -249,8 +276,25 @@ async fn a_restarted_broker_answers_only_once_it_knows_again_what_it_knew() {
         let answer: MetadataResponse = Client::connect(kafka).await.ask(ApiKey::Metadata, 9, &ask).await;
         let listed: Vec<i32> = answer.brokers.iter().map(|broker| broker.node_id.0).collect();
         assert_eq!((listed, answer.topics[0].error_code), (vec![1], 0));
-        stop.send(()).unwrap();
-        task.await.unwrap().unwrap();
+        running.stop().await;
+    }
+}
+
+/// A broker hears in the handshake whether the cluster exists, and one that came before the founders formed it asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_before_the_cluster_exists_joins_once_it_does() {
+    let [first, second, joiner] = std::array::from_fn(|_| Home::empty());
+    let third = Home::empty();
+    let founders = [("1", &first), ("2", &second), ("3", &third)];
+    first.format("1", &founders, &[]);
+    second.format("2", &founders, &[]);
+    joiner.format("4", &founders[..1], &["--join"]);
+    let (early, founder) = (joiner.launch(), first.launch());
+    early.connected().await;
+    let other = second.launch();
+    early.ready().await;
+    for running in [early, other, founder] {
+        running.stop().await;
     }
 }
 
