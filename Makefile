@@ -8,7 +8,7 @@ STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$
 
 include mk/*.mk
 
-.PHONY: help crds build test test-fast format-check deny clippy imports unit processes brokers brokers-stop clean-leftovers
+.PHONY: help crds build test test-fast format-check deny clippy imports unit processes processes-quick brokers brokers-stop clean-leftovers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,9 +16,9 @@ help: ## this list
 build: ## release binaries of broker and operator in target/release
 	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
 
-test: clean-leftovers test-fast scenarios ## all that CI runs
+test: clean-leftovers format-check imports deny clippy unit processes sim-short scenarios ## all that CI runs
 
-test-fast: format-check imports deny clippy unit processes ## what needs no Kubernetes
+test-fast: format-check imports deny clippy unit processes-quick ## what needs no Kubernetes, the long runs left out
 
 clean-leftovers: ## end what an interrupted run left behind
 	@mk/brokers.sh stop
@@ -42,11 +42,18 @@ unit: ## unit and property tests
 crds: ## write the generated CRDs anew
 	$(STEP) cargo run --locked --quiet -p chronik-controller -- crds --dir crds --dir charts/chronik/files/crds
 
-processes: ## three real brokers, a real client, real kills and cuts; needs root
+processes: SOME =
+processes: real-processes ## three real brokers, a real client, real kills and cuts; needs root
+
+processes-quick: SOME = scenarios:: bad_input:: disks::
+processes-quick: real-processes ## of these only who died, bad input and damaged disks
+
+.PHONY: real-processes
+real-processes:
 	@mk/iptables.sh
 	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk
 	@install -D target/debug/chronik-broker target/faulty/chronik-broker
-	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/chronik-broker cargo test --locked -p chronik-e2e --lib --test processes -- --test-threads=1 --nocapture
+	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/chronik-broker cargo test --locked -p chronik-e2e --lib --test processes -- --test-threads=1 --nocapture $(SOME)
 
 brokers: ## three fresh release brokers on 127.0.0.1:19092, :29092, :39092
 	$(STEP) cargo build --locked --release -p chronik-broker
