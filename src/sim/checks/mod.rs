@@ -2,6 +2,7 @@
 //! committed, what clients were told. Nothing here asks a broker for its opinion where the truth can be had.
 
 mod answers;
+mod changes;
 mod end;
 mod members;
 pub mod mirror;

@@ -1,15 +1,15 @@
-//! What holds of replicas that move: ids, members that change, data that goes, and what metadata says of it all.
+//! What holds of replicas that move: ids, data that begins and goes, and what metadata says of it all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chronik_broker::log::RecoveredGroup;
-use chronik_core::ids::{BrokerId, DiskId, GroupId, LogIndex, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
 use chronik_core::metadata::{ClusterState, Partition};
 use chronik_core::replication::configuration::Configuration;
 
-use super::mirror::{self, Digest, Mirror, MirrorOp};
-use super::watch::{Proposed, Watch};
+use super::mirror::{self, Mirror, MirrorOp};
+use super::watch::Watch;
 use crate::world::{M, World, broker_id};
 
 /// What is known of all replicas that ever were.
@@ -96,48 +96,6 @@ impl World {
         }
     }
 
-    /// A leader writes an entry that changes voters. It was judged when the leader appended it, which may be rounds ago.
-    pub fn check_change_of_voters(&mut self, at: M, group: GroupId, index: LogIndex, entry: &Digest) {
-        let Some(change) = entry.change.as_ref().filter(|change| change.enters_joint()) else { return };
-        let Some(proposed) = self.proposal_of(at, group, index, entry) else { return };
-        let members = self.checks.groups[&group].members.at(proposed.members).clone();
-        let next = match change.applied(&members) {
-            Ok(next) => next.voters,
-            Err(what) => return self.fail("members change one step at a time", format!("{group}: {what}")),
-        };
-        let reached = proposed.high_watermark.max(proposed.epoch_start);
-        let caught_up = |replica: &ReplicaId| self.holds_up_to(group, *replica, reached);
-        let late = next.iter().find(|new| !members.voters.contains(new) && !caught_up(new));
-        if let Some(new) = late {
-            let text = format!("b{}, group {group}, entry {index}: {new} of {next:?} {proposed:?}", at + 1);
-            return self.fail("new voters have caught up before they vote", text);
-        }
-        let fit = next.iter().filter(|id| proposed.isr.contains(id) || !members.voters.contains(id)).count();
-        let required = next.len().min(proposed.min_isr.max(next.len() / 2 + 1));
-        if fit < required.min(proposed.isr.len()) {
-            let text = format!("b{}, group {group}, entry {index}: {next:?} {proposed:?}", at + 1);
-            self.fail("a change of voters leaves acks=all to those who have it", text);
-        }
-    }
-
-    /// What the leader went by when it appended an entry that it now writes; none if this broker does not lead.
-    fn proposal_of(&mut self, at: M, group: GroupId, index: LogIndex, entry: &Digest) -> Option<Proposed> {
-        let process = self.machines[at].process.as_ref()?;
-        let watch = process.watch.get(&group).filter(|watch| watch.leads && watch.term == entry.term)?;
-        let earlier = watch.proposed.iter().find(|proposed| proposed.end >= index);
-        Some(earlier.unwrap_or(&watch.last).clone())
-    }
-
-    /// Whether a replica has the committed log up to an index, or had before its data was deleted.
-    fn holds_up_to(&self, group: GroupId, replica: ReplicaId, index: LogIndex) -> bool {
-        let Some(mirror) = self.copy_of(group, replica) else { return false };
-        let truth = self.checks.groups.get(&group);
-        match truth.zip(index.checked_sub(1)).and_then(|(truth, at)| truth.committed.get(at as usize)) {
-            Some(committed) => mirror.at(index) == Some(committed),
-            None => mirror.last() >= index,
-        }
-    }
-
     /// A replica's copy on disk.
     pub fn mirror_of(&self, group: GroupId, replica: ReplicaId) -> Option<&Mirror> {
         let mut mirrors = self.checks.disks.iter().filter_map(|disk| disk.get(&group));
@@ -147,20 +105,6 @@ impl World {
     /// A replica's copy on disk, or the one that was deleted: a leader of the past may not know of that yet.
     pub fn copy_of(&self, group: GroupId, replica: ReplicaId) -> Option<&Mirror> {
         self.mirror_of(group, replica).or_else(|| self.checks.replicas.deleted.get(&replica))
-    }
-
-    /// Each replica has applied the members that its log names.
-    pub fn check_members(&mut self, at: M) {
-        let Some(process) = &self.machines[at].process else { return };
-        let wrong = process.engine.replicas().find_map(|state| {
-            let (known, watch) = (self.checks.groups.get(&state.group)?, process.watch.get(&state.group)?);
-            let (logged, applied) =
-                (known.members.at(watch.members), process.engine.configuration(state.group)?);
-            (applied != *logged).then(|| format!("{applied:?} for {logged:?}: {state:?}"))
-        });
-        if let Some(what) = wrong {
-            self.fail("members are what the log says", format!("b{}: {what}", at + 1));
-        }
     }
 
     // ---- metadata -----------------------------------------------------------------------------------------------
@@ -263,16 +207,6 @@ impl World {
                 self.coverage.add("move: leader lost in a joint configuration", u64::from(joint));
             }
         }
-    }
-
-    /// Members changed: counts of what kind.
-    pub fn note_members(&mut self, group: GroupId, index: LogIndex) {
-        let members = self.checks.groups[&group].members.newest().clone();
-        if members.is_joint() {
-            self.coverage.count("move: joint configuration");
-            self.strike_amid_joint(group);
-        }
-        self.note([72, group.0, index], || format!("group {group}, entry {index}: {members:?}"));
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use chronik_broker::replica::{Leadership, MemberState, ReplicaState};
 use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex, ReplicaId};
-use chronik_core::replication::configuration::Configuration;
 
 use super::members;
 use super::mirror::Digest;
@@ -274,42 +273,6 @@ impl World {
         }
     }
 
-    /// Keeps what a leader went by when it appended, until that is written.
-    fn note_proposed(&mut self, at: M, state: &ReplicaState) {
-        let (min_isr, required) = (self.min_isr(at, state.group), self.required(at, state.group));
-        let written = self.checks.disks[at].get(&state.group).map_or(0, |mirror| mirror.last());
-        let process = self.machines[at].process.as_mut().expect("its state was just read");
-        let watch = process.watch.entry(state.group).or_default();
-        let last = std::mem::replace(
-            &mut watch.last,
-            Proposed {
-                end: state.end,
-                high_watermark: state.high_watermark,
-                epoch_start: state.epoch_start,
-                isr: state.isr.iter().map(|member| member.replica).collect(),
-                min_isr,
-                members: watch.members,
-                after: (state.isr.len(), required),
-            },
-        );
-        if state.end > last.end {
-            let min_isr = last.min_isr.min(min_isr);
-            let after = (state.isr.len(), required);
-            watch.proposed.push_back(Proposed { end: state.end, min_isr, after, ..last });
-        }
-        let parked = std::mem::take(&mut watch.parked);
-        let then = |index: LogIndex| watch.proposed.iter().find(|proposed| proposed.end >= index);
-        let below = |index: &LogIndex| then(*index).is_some_and(|p| p.after.0 < p.after.1);
-        let wrong = parked.into_iter().find(below);
-        while watch.proposed.front().is_some_and(|proposed| proposed.end <= written) {
-            watch.proposed.pop_front();
-        }
-        if let Some(index) = wrong {
-            let text = format!("b{}, {state:?}: entry {index}", at + 1);
-            self.fail("no acks=all below min ISR", text);
-        }
-    }
-
     /// A broker that started anew is no member until it has answered: it does not stay one from before.
     fn check_incarnations(&mut self, at: M, state: &ReplicaState) {
         let process = self.machines[at].process.as_mut().expect("its state was just read");
@@ -448,13 +411,6 @@ impl World {
         let others = partition.replicas.iter().map(|replica| index_of(replica.broker)).filter(|m| *m != at);
         let known = process.shared.views.last(group).is_some_and(|view| view.isr.contains(&broker_id(at)));
         known && others.into_iter().all(gone)
-    }
-
-    /// The members that a broker's replica had after its last round.
-    pub fn members_at(&self, at: M, group: GroupId) -> Configuration {
-        let watch = self.machines[at].process.as_ref().and_then(|process| process.watch.get(&group));
-        let place = watch.map_or(0, |watch| watch.members);
-        self.checks.groups.get(&group).map(|truth| truth.members.at(place).clone()).unwrap_or_default()
     }
 
     fn check_stopped(&mut self, at: M) {
