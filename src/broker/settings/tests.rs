@@ -166,6 +166,19 @@ fn format(line: &str) -> Result<FormatArgs, String> {
 }
 
 #[test]
+fn check_takes_a_folder_as_argument_or_from_the_environment() {
+    let check = |line: &str, env: &[(&str, &str)]| {
+        let env: BTreeMap<&str, &str> = env.iter().copied().collect();
+        parse(args(&format!("check {line}")), &|name| env.get(name).map(|value| value.to_string()))
+            .map_err(|error| error.to_string())
+    };
+    let set = [("CHRONIK_DATA_DIR", "set")];
+    assert_eq!(check("given", &set), Ok(Command::Check("given".into())));
+    assert_eq!(check("", &set), Ok(Command::Check("set".into())));
+    assert!(check("", &[]).unwrap_err().contains("CHRONIK_DATA_DIR"));
+}
+
+#[test]
 fn format_founds_or_joins() {
     let base = "--data-dir d --cluster-id c --broker-id 2";
     let founded = format(&format!("{base} --initial-voters 1@h:1,2@h:2,3@h:3")).unwrap();
