@@ -13,12 +13,12 @@ use serde_json::json;
 const SETTLE: Duration = Duration::from_secs(40);
 
 /// Every acknowledged record lies at its offset, offsets have no gap, no record is there twice, no send failed.
-pub(crate) fn all_kept(cluster: &Cluster, topic: &str, partitions: usize, sent: u64, book: &Book) {
+pub(crate) fn all_kept(bootstrap: &str, topic: &str, partitions: usize, sent: u64, book: &Book) {
     assert_eq!(book.failed, Vec::new(), "sends that failed");
     assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
     let mut read = BTreeSet::new();
     for partition in 0..partitions as i32 {
-        let (records, end) = kafka::read(&cluster.bootstrap(), topic, partition);
+        let (records, end) = kafka::read(bootstrap, topic, partition);
         assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
         for (expected, record) in records.iter().enumerate() {
             assert_eq!(record.offset, expected as i64, "partition {partition}: a gap");

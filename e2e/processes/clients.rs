@@ -43,7 +43,7 @@ impl Clients {
     pub(crate) fn finish(self, cluster: &Cluster) {
         self.consumer.await_records(self.partitions, 1, SETTLE);
         let (sent, book) = self.producer.finish();
-        check::all_kept(cluster, self.topic, self.partitions, sent, &book);
+        check::all_kept(&cluster.bootstrap(), self.topic, self.partitions, sent, &book);
         check::read_in_order(&self.consumer.finish(), &book);
     }
 }

@@ -43,7 +43,7 @@ fn nothing_acknowledged_is_lost() {
         );
     }
     let (sent, book) = load.finish();
-    check::all_kept(&cluster, "t", PARTITIONS, sent, &book);
+    check::all_kept(&cluster.bootstrap(), "t", PARTITIONS, sent, &book);
     check::replicas_are_identical(&mut cluster, "t", PARTITIONS);
 }
 

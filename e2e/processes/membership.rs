@@ -1,11 +1,12 @@
 //! Replicas that move under load, whoever dies on the way; topics whose replication factor changes; moves taken back.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chronik_e2e::grown::Grown;
 use chronik_e2e::load::{self, Book, Load};
-use chronik_e2e::{kafka, moves, wait};
+use chronik_e2e::{moves, wait};
+
+use crate::check;
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(2);
@@ -17,30 +18,15 @@ fn load(cluster: &Grown) -> Load {
     load
 }
 
-/// No send failed, every acknowledged record lies at its offset, offsets have no gap, no record is there twice.
+/// Every send was acknowledged, and all of it is kept.
 fn nothing_is_lost(cluster: &Grown, load: Load) {
     let (sent, book) = load.finish();
-    assert_eq!(book.failed, Vec::new(), "sends that failed");
-    assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
-    assert_eq!(book.acked.len() as u64, sent);
-    check(cluster, &book);
-    println!("{sent} sent, all acknowledged and read back, no gap, none twice");
+    all_acknowledged_and_kept(cluster, sent, &book);
 }
 
-fn check(cluster: &Grown, book: &Book) {
-    let mut read = BTreeSet::new();
-    for partition in 0..PARTITIONS as i32 {
-        let (records, end) = kafka::read(&cluster.bootstrap(), "t", partition);
-        assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
-        for (expected, record) in records.iter().enumerate() {
-            assert_eq!(record.offset, expected as i64, "partition {partition}: a gap");
-            assert!(read.insert(record.payload.clone()), "partition {partition}: {record:?} is there twice");
-        }
-        for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
-            let found = records.get(*offset as usize).map(|record| record.payload.as_str());
-            assert_eq!(found, Some(format!("record {number}").as_str()), "at {partition}/{offset}");
-        }
-    }
+fn all_acknowledged_and_kept(cluster: &Grown, sent: u64, book: &Book) {
+    check::all_kept(&cluster.bootstrap(), "t", PARTITIONS, sent, book);
+    assert_eq!(book.acked.len() as u64, sent);
 }
 
 #[test]
@@ -163,7 +149,7 @@ fn elected_leaders_take_over_in_a_moment() {
         took[took.len() / 2],
         took[took.len() - 1],
     );
-    check(&cluster, &book);
+    all_acknowledged_and_kept(&cluster, sent, &book);
 }
 
 #[test]
