@@ -90,6 +90,13 @@ impl Broker {
         assert!(done.status.success(), "format: {}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Runs another command of the program, such as `check` or `recover`; gives its exit code, and what it said to both.
+    pub fn command(&self, args: &[&str]) -> (i32, String) {
+        let done = Command::new(binary()).args(args).output().expect("run chronik-broker");
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// Starts its process.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "broker {} runs already", self.id);

@@ -12,5 +12,6 @@ mod full_disk;
 mod lag;
 mod links;
 mod membership;
+mod recovery;
 mod scenarios;
 mod steady;

@@ -11,7 +11,7 @@ use chronik_core::metadata::{
     AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal,
     RefusalCode, TopicRef, TopicReplicas,
 };
-use chronik_core::view::{ClusterReport, PartitionState, TopicReport};
+use chronik_core::view::{ClusterReport, PartitionState, RecoverBody, RecoveryReport, TopicReport};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -21,6 +21,8 @@ use crate::local::LocalBroker;
 use crate::metrics::{LedPartition, Metrics, Queue};
 use crate::peer::{Lane, PeerCounts, PeerHandle};
 use crate::replica::{Known, Leadership, ProposeError, Shared};
+
+mod recovery;
 
 /// How long a change of the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -224,6 +226,18 @@ impl AdminBackend for AdminOf {
 
     async fn drain(&self) {
         self.local.engine.drain().await;
+    }
+
+    async fn recovery(&self) -> RecoveryReport {
+        recovery::report(&self.local).await
+    }
+
+    async fn recover(&self, body: RecoverBody) -> Result<RecoveryReport, Problem> {
+        let (wanted, report) = recovery::judge(&self.local, body).await?;
+        for command in wanted {
+            self.propose(Command::RecoverPartition(command)).await?;
+        }
+        Ok(report)
     }
 }
 

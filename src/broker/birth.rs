@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, DiskId, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 /// What a broker tells a peer in the handshake.
@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct Hello {
     /// The voters that the cluster was born with; `None` while it does not exist, as far as the sender knows.
     pub formed: Option<Vec<ReplicaId>>,
+    /// Which history of its metadata it is; `None` with `formed`.
+    pub generation: Option<Generation>,
     /// The disk registered for the broker that is spoken to.
     pub your_disk: Option<DiskId>,
 }
@@ -110,14 +112,14 @@ mod tests {
 
     const OWN: DiskId = DiskId(Uuid::from_u128(1));
     const OTHER: DiskId = DiskId(Uuid::from_u128(2));
-    const UNFORMED: Hello = Hello { formed: None, your_disk: None };
+    const UNFORMED: Hello = Hello { formed: None, generation: None, your_disk: None };
 
     fn founder(founders: &[u32]) -> Birth {
         Birth::new(BrokerId(1), OWN, Some(founders.iter().map(|id| BrokerId(*id)).collect()))
     }
 
     fn formed(your_disk: Option<DiskId>) -> Hello {
-        Hello { formed: Some(vec![ReplicaId(1)]), your_disk }
+        Hello { formed: Some(vec![ReplicaId(1)]), generation: Some(Generation::BIRTH), your_disk }
     }
 
     #[test]

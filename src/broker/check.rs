@@ -4,12 +4,10 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use chronik_core::ids::{BrokerId, ClusterId, DiskId};
-use chronik_core::metadata::{ClusterState, Command};
+use chronik_core::metadata::ClusterState;
 
-use crate::log::{self, CheckError, Checked, EntryKind, GroupKind, RecoveredGroup};
-
-/// Payload bytes of metadata read at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+use crate::log::{self, CheckError, Checked, GroupKind, RecoveredGroup};
+use crate::stored_metadata;
 
 /// A person's view of a checked folder.
 pub struct Report {
@@ -64,22 +62,10 @@ fn describe(out: &mut String, dir: &Path, checked: &Checked) -> fmt::Result {
 
 /// What this disk knows to be committed of the cluster's metadata, as far as it can be read.
 fn metadata(groups: &[RecoveredGroup], cluster: &ClusterId) -> ClusterState {
-    let mut state = ClusterState::new(cluster.clone());
-    let Some(group) = groups.iter().find(|group| group.header.kind == GroupKind::Metadata) else {
-        return state;
-    };
-    let end = group.state.commit.min(group.log.last_index()) + 1;
-    let mut next = group.log.first_index();
-    while next < end {
-        let Ok(entries) = group.log.entries(next, end, CHUNK_BYTES) else { break };
-        let Some(last) = entries.last() else { break };
-        next = last.index + 1;
-        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Command) {
-            let Ok(command) = Command::decode(&entry.payload) else { return state };
-            state.apply(entry.index, &command);
-        }
+    match stored_metadata::replica(groups) {
+        Some(group) => stored_metadata::replay(group, cluster, stored_metadata::committed(group)).0,
+        None => ClusterState::new(cluster.clone()),
     }
-    state
 }
 
 fn name(group: &RecoveredGroup, state: &ClusterState) -> String {
@@ -149,5 +135,33 @@ fn faults(out: &mut String, checked: &Checked) -> fmt::Result {
     } else {
         let faults = checked.faults.len() as u64 + checked.more_faults;
         writeln!(out, "damaged: faults {faults}, replicas out of service {damaged} of {all}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stopped::Stopped;
+
+    fn told(folder: &Stopped) -> (String, bool) {
+        let report = check(folder.path()).unwrap();
+        (folder.steady(&report.to_string()), report.sound)
+    }
+
+    #[test]
+    fn a_whole_folder() {
+        let (text, sound) = told(&Stopped::new());
+        assert!(sound);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_damaged_folder() {
+        let folder = Stopped::new();
+        folder.damage_after(&[b'v'; 100]);
+        folder.damage_after(b"\"name\":\"late");
+        let (text, sound) = told(&folder);
+        assert!(!sound);
+        insta::assert_snapshot!(text);
     }
 }

@@ -12,7 +12,11 @@ pub mod metrics;
 pub mod peer;
 mod peers;
 pub mod quorum;
+pub mod recover;
 pub mod replica;
 pub mod run;
 pub mod server;
 pub mod settings;
+#[cfg(test)]
+mod stopped;
+pub mod stored_metadata;

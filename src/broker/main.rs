@@ -4,24 +4,32 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use chronik_broker::check;
 use chronik_broker::log::{self, DataFolder};
-use chronik_broker::settings::{self, Command, FormatArgs, LogFormat, Settings};
+use chronik_broker::settings::{self, Command, FormatArgs, LogFormat, Recover, Settings};
+use chronik_broker::{check, recover};
 use tracing_subscriber::EnvFilter;
+
+/// What `check` ends with if it found damage.
+const DAMAGED: u8 = 1;
+/// What `check` ends with if it could not check.
+const NOT_CHECKED: u8 = 2;
 
 fn main() -> ExitCode {
     let done = match settings::parse_or_exit() {
         Command::Format(args) => format(args),
         Command::Run(settings) => run(*settings),
-        Command::Check(dir) => check(&dir),
+        Command::Check(dir) => return check(&dir),
+        Command::Recover(what) => recover(what),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, 1),
     }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
 }
 
 fn format(args: FormatArgs) -> anyhow::Result<()> {
@@ -41,10 +49,26 @@ fn format(args: FormatArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(dir: &Path) -> anyhow::Result<()> {
-    let report = check::check(dir)?;
-    write!(std::io::stdout(), "{report}")?;
-    anyhow::ensure!(report.sound, "{} is damaged", dir.display());
+fn check(dir: &Path) -> ExitCode {
+    match check::check(dir) {
+        Ok(report) => {
+            // Whoever closes the pipe has seen enough; the exit code still says what was found.
+            let _ = write!(std::io::stdout(), "{report}");
+            if report.sound { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) }
+        }
+        Err(error) => failed(&error.into(), NOT_CHECKED),
+    }
+}
+
+fn recover(what: Recover) -> anyhow::Result<()> {
+    let by = |given: Option<String>| given.unwrap_or_else(|| recover::who(&|name| std::env::var(name).ok()));
+    let text = match what {
+        Recover::Metadata(args) => recover::metadata(&args.data_dir, args.execute, &by(args.by))?,
+        Recover::Partitions(args) => {
+            recover::partitions(&args.admin, &args.which, args.execute, &by(args.by))?
+        }
+    };
+    write!(std::io::stdout(), "{text}")?;
     Ok(())
 }
 

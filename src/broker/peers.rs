@@ -56,9 +56,21 @@ pub fn inbox(engine: EngineHandle, words: mpsc::UnboundedSender<Word>) -> impl F
             if let Some(Ok(hello)) = hello.map(|hello| Hello::decode(&hello)) {
                 say(Word::Hello(broker, hello));
             }
-            let for_good = matches!(refusal.kind, RefusalKind::WrongDisk | RefusalKind::Fenced);
-            if by == RefusedBy::Them && for_good {
-                say(Word::Outcast(format!("broker {broker} refuses this broker: {refusal}")));
+            let for_good = match by {
+                RefusedBy::Them => {
+                    matches!(
+                        refusal.kind,
+                        RefusalKind::WrongDisk | RefusalKind::Fenced | RefusalKind::OlderGeneration
+                    )
+                }
+                RefusedBy::Us => refusal.kind == RefusalKind::NewerGeneration,
+            };
+            if for_good {
+                let who = match by {
+                    RefusedBy::Them => format!("broker {broker} refuses this broker"),
+                    RefusedBy::Us => format!("this broker cannot go on beside broker {broker}"),
+                };
+                say(Word::Outcast(format!("{who}: {refusal}")));
             }
         }
     }
@@ -119,7 +131,8 @@ pub async fn ask_founders(
 pub fn hello(shared: Shared) -> Arc<dyn Fn(BrokerId) -> Bytes + Send + Sync> {
     Arc::new(move |peer| {
         let your_disk = shared.cluster.borrow().broker(peer).map(|broker| broker.disk);
-        Hello { formed: shared.formed.borrow().clone(), your_disk }.encode()
+        let (formed, generation) = (shared.formed.borrow().clone(), *shared.generation.borrow());
+        Hello { formed, generation, your_disk }.encode()
     })
 }
 

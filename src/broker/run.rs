@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use chronik_core::ids::{GroupId, LogIndex, ReplicaId};
+use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId};
 use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::net::TcpListener;
@@ -29,6 +29,7 @@ use crate::replica::{
 };
 use crate::server::{self, ListenerSpec, Plaintext, Server, ServerSettings};
 use crate::settings::Settings;
+use crate::stored_metadata;
 
 /// The feature levels this build can work at.
 const FEATURES: FeatureRange = FeatureRange { min: 1, max: 1 };
@@ -126,6 +127,7 @@ impl Parts {
             isr_changes: Arc::new(IsrChanges::default()),
             // Known before the first peer speaks: a restarted broker must not take itself for an empty one.
             formed: watch::Sender::new(metadata_voters(&recovered)),
+            generation: watch::Sender::new(metadata_generation(&recovered)?),
         };
         // Every port is bound before anything is promised to anyone.
         let listeners = bind_kafka(&settings).await?;
@@ -239,12 +241,12 @@ impl Parts {
             log::Birth::Join(_) => None,
         };
         let mut birth = Birth::new(own, self.folder.identity.disk, founders);
-        self.found(birth.alone());
+        self.found(birth.alone(), None);
         while let Some(word) = self.words.recv().await {
             match word {
                 Word::Hello(from, hello) if self.shared.formed.borrow().is_none() => {
                     match birth.hear(from, &hello) {
-                        Ok(voters) => self.found(voters),
+                        Ok(voters) => self.found(voters, hello.generation),
                         Err(error) => return error.into(),
                     }
                 }
@@ -262,9 +264,10 @@ impl Parts {
         anyhow!("the peer transport ended")
     }
 
-    fn found(&self, voters: Option<Vec<ReplicaId>>) {
+    fn found(&self, voters: Option<Vec<ReplicaId>>, generation: Option<Generation>) {
         if let Some(voters) = voters {
-            self.engine.submit(Event::StartMetadata { voters });
+            let generation = generation.unwrap_or(Generation::BIRTH);
+            self.engine.submit(Event::StartMetadata { voters, generation });
         }
     }
 
@@ -300,6 +303,12 @@ impl Parts {
 /// The voters of the metadata group found on the disk, if it holds that group.
 fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {
     recovered.iter().find(|group| group.group == GroupId::METADATA).map(|group| group.header.voters.clone())
+}
+
+/// Which history of the metadata is on the disk, if it holds any.
+fn metadata_generation(recovered: &[RecoveredGroup]) -> Result<Option<Generation>> {
+    let metadata = stored_metadata::replica(recovered);
+    metadata.map(stored_metadata::generation).transpose().context("look for recoveries of the metadata")
 }
 
 /// The index of the last metadata command that the disk holds and knows to be committed; 0 if there is none.
@@ -383,6 +392,10 @@ fn peer_config(settings: &Settings, folder: &DataFolder, shared: &Shared) -> Pee
     let identity = &folder.identity;
     PeerConfig {
         hello: peers::hello(shared.clone()),
+        generation: {
+            let generation = shared.generation.clone();
+            Arc::new(move || *generation.borrow())
+        },
         silence_timeout: settings.peer_silence,
         ..PeerConfig::new(
             identity.cluster.clone(),

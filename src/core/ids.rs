@@ -91,6 +91,31 @@ impl fmt::Display for Incarnation {
     }
 }
 
+/// Which history of the cluster's metadata somebody holds. A person who rebuilds the metadata from one disk begins another
+/// one, and what others hold of the older one counts no more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// How often the metadata was rebuilt so far.
+    pub number: u32,
+    /// Drawn when it was rebuilt: two disks that were both made the survivor have nothing in common. Nil at birth.
+    pub recovery: Uuid,
+}
+
+impl Generation {
+    /// What a cluster is born with.
+    pub const BIRTH: Generation = Generation { number: 0, recovery: Uuid::nil() };
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            0 => f.write_str("0"),
+            number => write!(f, "{number} ({})", self.recovery),
+        }
+    }
+}
+
 /// Why a text is not a cluster id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cluster id {0:?} is not allowed: 1 to 64 characters of A-Z, a-z, 0-9, '-' and '_'")]

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BrokerId, ClusterId, GroupId, LogIndex, Offset, Term, TopicId};
+use crate::ids::{BrokerId, ClusterId, Generation, GroupId, LogIndex, Offset, Term, TopicId};
+use crate::metadata::Recovery;
+
+mod recovery;
+pub use recovery::{PartitionRecovery, RecoverBody, RecoverChoice, RecoveryReport};
 
 /// Which of two views of a partition is newer: first the leader's term, then its own count of changes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -64,6 +68,11 @@ pub struct ClusterReport {
     pub brokers: Vec<BrokerReport>,
     /// Partition totals over all topics.
     pub partitions: PartitionTotals,
+    /// Which history of the metadata it is.
+    pub generation: Generation,
+    /// What people rebuilt from one survivor, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<Recovery>,
 }
 
 /// One registered broker, as seen by the broker that answers.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chronik_broker::log::{Birth, DataFolder, Identity, InitialVoter, REST, WriteError};
 use chronik_broker::replica::Event as EngineEvent;
+use chronik_core::ids::Generation;
 use chronik_core::metadata::{Applied, Broker, Command, FeatureRange, Listener};
 use parking_lot::Mutex;
 
@@ -93,7 +94,7 @@ impl World {
             incarnation_start: process.incarnation.start,
         };
         if let Some(voters) = process.birth.alone() {
-            self.engine(at, EngineEvent::StartMetadata { voters });
+            self.engine(at, EngineEvent::StartMetadata { voters, generation: Generation::BIRTH });
         }
         self.after(0, Event::Tick(at, life));
         self.register(at, broker);

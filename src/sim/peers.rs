@@ -9,7 +9,7 @@ use chronik_broker::birth::Hello;
 use chronik_broker::peer::verdict::{self, Evidence, Verdict};
 use chronik_broker::peer::{DownCause, PeerConfig};
 use chronik_broker::replica::{Event as EngineEvent, Loss};
-use chronik_core::ids::{DiskId, Incarnation};
+use chronik_core::ids::{DiskId, Generation, Incarnation};
 
 use crate::proposals::Outcome;
 use crate::time::{MS, Micros, SECOND};
@@ -240,7 +240,8 @@ impl World {
     fn hello(&self, at: M, to: M) -> Hello {
         let shared = &self.machines[at].process.as_ref().expect("only a process greets").shared;
         let your_disk = shared.cluster.borrow().broker(broker_id(to)).map(|broker| broker.disk);
-        Hello { formed: shared.formed.borrow().clone(), your_disk }
+        let (formed, generation) = (shared.formed.borrow().clone(), *shared.generation.borrow());
+        Hello { formed, generation, your_disk }
     }
 
     fn hear_hello(&mut self, at: M, from: M, hello: &Hello) {
@@ -249,7 +250,10 @@ impl World {
             return;
         }
         match process.birth.hear(broker_id(from), hello) {
-            Ok(Some(voters)) => self.engine(at, EngineEvent::StartMetadata { voters }),
+            Ok(Some(voters)) => {
+                let generation = hello.generation.unwrap_or(Generation::BIRTH);
+                self.engine(at, EngineEvent::StartMetadata { voters, generation });
+            }
             Ok(None) => {}
             Err(error) => self.outcast(at, error.to_string()),
         }

@@ -13,8 +13,9 @@ use chronik_broker::quorum::Lane;
 use chronik_broker::replica::{
     Engine, EngineConfig, IsrChanges, Liveness, Now, Partitions, Reports, Shared, Transport, Views,
 };
+use chronik_broker::stored_metadata;
 use chronik_core::config::TopicDefaults;
-use chronik_core::ids::{BrokerId, GroupId, Incarnation, ReplicaId};
+use chronik_core::ids::{BrokerId, Generation, GroupId, Incarnation, ReplicaId};
 use chronik_core::metadata::ClusterState;
 use chronik_core::replication::isr::IsrConfig;
 use parking_lot::Mutex;
@@ -147,6 +148,7 @@ impl Process {
             log_stopped: Arc::new(AtomicBool::new(false)),
             isr_changes: Arc::new(IsrChanges::default()),
             formed: watch::Sender::new(metadata_voters(&recovered)),
+            generation: watch::Sender::new(metadata_generation(&recovered)?),
         };
         let clock = Arc::new(ProcessClock::default());
         clock.set(start.now);
@@ -227,6 +229,11 @@ fn refuse_damaged_metadata(log: &Log, recovered: &[RecoveredGroup]) -> Result<()
         None => log.unattributed_damage(),
     };
     damage.map_or(Ok(()), |damage| Err(format!("the metadata is damaged: {damage}")))
+}
+
+fn metadata_generation(recovered: &[RecoveredGroup]) -> Result<Option<Generation>, String> {
+    let metadata = stored_metadata::replica(recovered);
+    metadata.map(stored_metadata::generation).transpose().map_err(|error| error.to_string())
 }
 
 fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_core::ids::GroupId;
-use chronik_core::view::{ClusterReport, TopicReport};
+use chronik_core::view::{ClusterReport, RecoverBody, RecoveryReport, TopicReport};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinHandle;
@@ -56,6 +56,10 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn delete(&self, name: String) -> impl Future<Output = Result<(), Problem>> + Send;
     /// Moves leaderships away from this broker.
     fn drain(&self) -> impl Future<Output = ()> + Send;
+    /// Partitions with a replica here, as they could go on from it alone.
+    fn recovery(&self) -> impl Future<Output = RecoveryReport> + Send;
+    /// Has partitions go on from the replicas here alone; gives those, as they were before.
+    fn recover(&self, body: RecoverBody) -> impl Future<Output = Result<RecoveryReport, Problem>> + Send;
 }
 
 /// The configs of a topic: new values, and `null` for a return to the default.

@@ -71,6 +71,7 @@ pub(super) fn router<B: AdminBackend>(admin: Arc<Admin<B>>) -> Router {
         .route("/v1/topics/{name}", get(topic::<B>).patch(alter::<B>).delete(delete::<B>))
         .route("/v1/watch", get(watch::watch::<B>))
         .route("/v1/drain", post(drain::<B>))
+        .route("/v1/recovery", get(recovery::<B>).post(recover::<B>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -149,10 +150,18 @@ async fn drain<B: AdminBackend>(State(admin): Shared<B>) -> Result<Response, Pro
     }
 }
 
+async fn recovery<B: AdminBackend>(State(admin): Shared<B>) -> Response {
+    Json(admin.backend.recovery().await).into_response()
+}
+
+async fn recover<B: AdminBackend>(State(admin): Shared<B>, body: Sent) -> Result<Response, Problem> {
+    Ok(Json(admin.backend.recover(parse(body)?).await?).into_response())
+}
+
 async fn unknown_path(uri: axum::http::Uri) -> Problem {
     let message = format!(
-        "no such path: {}; there are /livez, /readyz, /metrics, /v1/cluster, /v1/topics, /v1/topics/NAME, /v1/watch \
-         and /v1/drain",
+        "no such path: {}; there are /livez, /readyz, /metrics, /v1/cluster, /v1/topics, /v1/topics/NAME, \
+         /v1/watch, /v1/drain and /v1/recovery",
         uri.path()
     );
     Problem::new(StatusCode::NOT_FOUND, "unknown_path", message)

@@ -28,7 +28,7 @@ mod types;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use batch::{BatchError, BatchHeader, CheckedBatch, Limits};
 pub use check::{CheckError, Checked, Torn, check};
@@ -36,6 +36,7 @@ pub use disk::{Disk, DiskFile, RealDisk, open_disk};
 pub use group_log::{GroupLog, ReadError};
 pub use identity::{Birth, DataFolder, Identity, IdentityError, InitialVoter};
 pub use journal::{Log, LogDriver, LogError, LogObserver, Options, REST, RecoveredGroup};
+pub use looking::LookingDisk;
 pub use types::{
     BatchProducer, Damage, Done, EntryKind, EntryMeta, GroupHeader, GroupKind, HardState, LogEntry,
     WriteError, WriteOp,

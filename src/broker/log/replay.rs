@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use chronik_core::ids::{GroupId, LogIndex, ReplicaId};
+use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId};
 
 use super::codec::{OpHeader, OpKind};
 use super::index::{Index, Slot};
@@ -325,6 +325,7 @@ impl Replica {
             replica: ReplicaId(0),
             voters: Vec::new(),
             learners: Vec::new(),
+            generation: Generation::BIRTH,
         };
         let (state, index) = Default::default();
         Self { header, state, membership: None, chain: 0, index, damage: None, proven: 0 }

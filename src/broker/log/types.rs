@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
+use chronik_core::ids::{Generation, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
 use serde::{Deserialize, Serialize};
 
 /// What an entry of a Raft log is. The numbers are on disk.
@@ -136,6 +136,8 @@ pub struct GroupHeader {
     pub replica: ReplicaId,
     pub voters: Vec<ReplicaId>,
     pub learners: Vec<ReplicaId>,
+    /// Of the metadata group: which history of it this replica began with. A recovery in its log begins another.
+    pub generation: Generation,
 }
 
 /// One change to the log.

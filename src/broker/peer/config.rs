@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, ClusterId, DiskId, Incarnation};
+use chronik_core::ids::{BrokerId, ClusterId, DiskId, Generation, Incarnation};
 
 use super::event::Lane;
 
@@ -58,6 +58,9 @@ pub struct LaneLimits {
 /// Makes what this broker tells a peer in each handshake; at most 64 KiB.
 pub type HelloFn = Arc<dyn Fn(BrokerId) -> Bytes + Send + Sync>;
 
+/// Tells which generation of the metadata this broker holds; `None` while it holds none.
+pub type GenerationFn = Arc<dyn Fn() -> Option<Generation> + Send + Sync>;
+
 /// Everything the transport needs to start.
 #[derive(Clone)]
 pub struct PeerConfig {
@@ -73,6 +76,8 @@ pub struct PeerConfig {
     pub advertised: String,
     /// Told to the peer in each handshake, and delivered there as `PeerEvent::Hello`.
     pub hello: HelloFn,
+    /// Two brokers that hold the metadata hold the same generation, or do not speak.
+    pub generation: GenerationFn,
     /// Protocol versions spoken.
     pub versions: VersionRange,
     /// Bounds of the Control lane.
@@ -116,7 +121,8 @@ impl PeerConfig {
             listen,
             advertised,
             hello: Arc::new(|_| Bytes::new()),
-            versions: VersionRange { min: 1, max: 1 },
+            generation: Arc::new(|| None),
+            versions: VersionRange { min: 2, max: 2 },
             control: LaneLimits {
                 max_frame: 4 * MIB,
                 queue_bytes: 16 * MIB,

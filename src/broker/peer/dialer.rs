@@ -76,6 +76,7 @@ async fn connect_once(node: &Arc<Node>, peer: &Arc<Peer>, lane: Lane) -> Result<
         to: peer.id,
         advertised: node.config.advertised.clone(),
         payload: node.hello_for(peer.id),
+        generation: node.generation(),
     };
     let handshake = handshake::dial(&mut from, &mut to, &hello, |welcome| node.check_welcome(peer, welcome));
     let welcome =

@@ -139,6 +139,12 @@ pub enum RefusalKind {
     Fenced,
     /// The broker reached itself.
     ToItself,
+    /// The side that is refused holds the metadata as it was before a recovery.
+    OlderGeneration,
+    /// The side that refuses holds the metadata as it was before a recovery.
+    NewerGeneration,
+    /// Both sides were made the one survivor.
+    OtherRecovery,
     /// A kind this build does not know; the message still says why.
     Other(u8),
 }

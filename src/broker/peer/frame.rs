@@ -156,6 +156,9 @@ pub(super) fn encode_refusal(refusal: &Refusal) -> Bytes {
         RefusalKind::WrongDisk => 6,
         RefusalKind::Fenced => 7,
         RefusalKind::ToItself => 8,
+        RefusalKind::OlderGeneration => 20,
+        RefusalKind::NewerGeneration => 21,
+        RefusalKind::OtherRecovery => 22,
         RefusalKind::Other(code) => code,
     };
     let text = &refusal.message.as_bytes()[..refusal.message.len().min(MAX_REASON)];
@@ -176,6 +179,9 @@ pub(super) fn decode_refusal(from: &mut Bytes) -> Option<Refusal> {
         6 => RefusalKind::WrongDisk,
         7 => RefusalKind::Fenced,
         8 => RefusalKind::ToItself,
+        20 => RefusalKind::OlderGeneration,
+        21 => RefusalKind::NewerGeneration,
+        22 => RefusalKind::OtherRecovery,
         code => RefusalKind::Other(code),
     };
     let length = from.try_get_u16().ok()? as usize;

@@ -5,11 +5,13 @@
 //! only ever grow at their end, so that any two builds can read each other's identity and reason.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use chronik_core::ids::Generation;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::config::VersionRange;
 use super::event::{Lane, Refusal, RefusalKind};
 use super::frame::{Frame, FrameError, FrameReader, decode_refusal, encode_refusal};
+use super::generation;
 use super::identity::{BadField, Identity, take, text};
 
 const MAGIC: [u8; 8] = *b"CHRONIKP";
@@ -28,6 +30,8 @@ pub(super) struct Hello {
     pub(super) to: chronik_core::ids::BrokerId,
     pub(super) advertised: String,
     pub(super) payload: Bytes,
+    /// Of the metadata that the dialer holds.
+    pub(super) generation: Option<Generation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(super) struct Welcome {
     /// Largest payload the acceptor takes on this lane.
     pub(super) max_frame: usize,
     pub(super) payload: Bytes,
+    /// Of the metadata that the acceptor holds.
+    pub(super) generation: Option<Generation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +93,7 @@ impl Hello {
         body.put_u16(advertised.len() as u16);
         body.put_slice(advertised);
         put_payload(&mut body, &self.payload);
+        generation::encode(self.generation, &mut body);
         with_head(self.versions, &body)
     }
 
@@ -103,7 +110,9 @@ impl Hello {
             return Err(BadField("advertised address"));
         }
         let advertised = text(body, length, "advertised address")?;
-        Ok(Self { versions, lane, from, to, advertised, payload: get_payload(body)? })
+        let payload = get_payload(body)?;
+        let generation = generation::decode(body)?;
+        Ok(Self { versions, lane, from, to, advertised, payload, generation })
     }
 }
 
@@ -122,6 +131,7 @@ impl Answer {
                 welcome.from.encode(&mut body);
                 body.put_u32(u32::try_from(welcome.max_frame).unwrap_or(u32::MAX));
                 put_payload(&mut body, &welcome.payload);
+                generation::encode(welcome.generation, &mut body);
             }
         }
         with_head(versions, &body)
@@ -137,7 +147,9 @@ impl Answer {
                 let version = body.try_get_u16().map_err(|_| BadField("version"))?;
                 let from = Identity::decode(body)?;
                 let max_frame = body.try_get_u32().map_err(|_| BadField("largest frame"))? as usize;
-                Ok(Answer::Accepted(Welcome { version, from, max_frame, payload: get_payload(body)? }))
+                let payload = get_payload(body)?;
+                let generation = generation::decode(body)?;
+                Ok(Answer::Accepted(Welcome { version, from, max_frame, payload, generation }))
             }
             _ => Err(BadField("outcome")),
         }
@@ -192,6 +204,7 @@ pub(super) struct Reception {
     pub(super) versions: VersionRange,
     pub(super) max_frame: usize,
     pub(super) payload: Bytes,
+    pub(super) generation: Option<Generation>,
 }
 
 /// The acceptor's half up to its answer. `receive` gives what to answer with and whether the dialer may come in.
@@ -222,9 +235,9 @@ where
     };
     let hello = Hello::decode(theirs, &mut body)?;
     let (reception, verdict) = receive(&hello);
-    let Reception { identity, versions, max_frame, payload } = reception;
+    let Reception { identity, versions, max_frame, payload, generation } = reception;
     let answer = match &verdict {
-        Ok(()) => Answer::Accepted(Welcome { version, from: identity, max_frame, payload }),
+        Ok(()) => Answer::Accepted(Welcome { version, from: identity, max_frame, payload, generation }),
         // What is said among brokers of one cluster is not for another.
         Err(refusal) if refusal.kind == RefusalKind::WrongCluster => {
             Answer::Refused { refusal: refusal.clone(), payload: Bytes::new() }

@@ -91,6 +91,7 @@ where
             versions: node.config.versions,
             max_frame: node.config.limits(hello.lane).max_frame,
             payload: node.hello_for(hello.from.broker),
+            generation: node.generation(),
         };
         (reception, node.check_hello(hello))
     };

@@ -24,6 +24,7 @@ mod config;
 mod dialer;
 mod event;
 mod frame;
+mod generation;
 mod handle;
 mod handshake;
 mod identity;
@@ -37,7 +38,7 @@ mod state;
 pub mod verdict;
 mod writer;
 
-pub use config::{HelloFn, LaneLimits, PeerAddress, PeerConfig, VersionRange};
+pub use config::{GenerationFn, HelloFn, LaneLimits, PeerAddress, PeerConfig, VersionRange};
 pub use event::{DownCause, Lane, PeerError, PeerEvent, PeerStatus, Refusal, RefusalKind, RefusedBy};
 pub use handle::{PeerHandle, start};
 pub use metrics::{LaneCounts, PeerCounts};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, Incarnation};
+use chronik_core::ids::{BrokerId, Generation, Incarnation};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use super::config::{PeerAddress, PeerConfig};
 use super::dialer;
 use super::event::{Lane, PeerEvent, Refusal, RefusalKind, RefusedBy};
+use super::generation;
 use super::handshake::{Hello, MAX_HELLO, Welcome};
 use super::identity::Identity;
 use super::metrics::{Counters, add};
@@ -134,6 +135,10 @@ impl Node {
         }
     }
 
+    pub(super) fn generation(&self) -> Option<Generation> {
+        (self.config.generation)()
+    }
+
     pub(super) fn hello_for(&self, peer: BrokerId) -> Bytes {
         let payload = (self.config.hello)(peer);
         if payload.len() <= MAX_HELLO {
@@ -152,6 +157,7 @@ impl Node {
             let text = format!("broker {} was dialed, this is broker {}", hello.to, us.broker);
             return Err(Refusal::new(RefusalKind::WrongBroker, text));
         }
+        generation::check(self.generation(), them.broker, hello.generation)?;
         match self.peer(them.broker) {
             Some(peer) => peer.check(them.incarnation),
             None => self.check_room(&self.peers.read(), them.broker),
@@ -167,6 +173,7 @@ impl Node {
             let text = format!("broker {} was dialed, broker {} answers", peer.id, them.broker);
             return Err(Refusal::new(RefusalKind::WrongBroker, text));
         }
+        generation::check(self.generation(), peer.id, welcome.generation)?;
         peer.check(them.incarnation)
     }
 

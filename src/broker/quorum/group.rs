@@ -86,6 +86,14 @@ pub enum GroupFault {
     /// A read of the log met damage.
     #[error("the log is damaged")]
     DamagedLog,
+    /// A recovery must begin above every term that this replica has seen.
+    #[error("epoch {epoch} is not above term {term}")]
+    UsedEpoch {
+        /// What was asked for.
+        epoch: Term,
+        /// The term this replica is in.
+        term: Term,
+    },
     /// The leader knows entries as synced here that are not in the log.
     #[error("entries that were synced are not in the log")]
     LostEntries,
@@ -138,7 +146,7 @@ pub enum MembershipChange {
 /// One replica of one group.
 pub struct Group {
     id: GroupId,
-    node: RawNode<GroupStorage>,
+    pub(super) node: RawNode<GroupStorage>,
     /// The offset after the last entry of raft's log, counting those not drained yet. Kept while leading.
     next_offset: Offset,
     leading_term: Option<Term>,
@@ -147,7 +155,7 @@ pub struct Group {
 }
 
 /// Entries are sent in messages of at most this many bytes.
-const MESSAGE_BYTES: u64 = 1 << 20;
+pub(super) const MESSAGE_BYTES: u64 = 1 << 20;
 /// Append messages on their way to one follower, at most.
 const MESSAGES_IN_FLIGHT: usize = 64;
 /// The same for a learner: it is behind by nature, and what it lacks is read from disk while others wait.
@@ -246,17 +254,7 @@ impl Group {
 
     /// The configuration in force, each list ascending.
     pub fn configuration(&self) -> Configuration {
-        let ascending = |ids: Vec<u64>| {
-            let mut replicas: Vec<_> = ids.into_iter().map(ReplicaId).collect();
-            replicas.sort_unstable();
-            replicas
-        };
-        let ConfState { voters, voters_outgoing, learners, .. } = self.node.raft.prs().conf().to_conf_state();
-        Configuration {
-            voters: ascending(voters),
-            outgoing: ascending(voters_outgoing),
-            learners: ascending(learners),
-        }
+        in_order(self.node.raft.prs().conf().to_conf_state())
     }
 
     /// Whether a change of the configuration may be under way: another one would be refused.
@@ -379,7 +377,7 @@ impl Group {
         self.propose_entry(entry)
     }
 
-    fn conf_change(&self, change: MembershipChange) -> ConfChangeV2 {
+    pub(super) fn conf_change(&self, change: MembershipChange) -> ConfChangeV2 {
         let voters = &self.node.raft.prs().conf().to_conf_state().voters;
         let changes = match &change {
             MembershipChange::AddLearner(replica) => vec![single(ConfChangeType::AddLearnerNode, replica.0)],
@@ -560,7 +558,21 @@ impl Group {
 /// Committed entries that others must know of, and configurations that came into force.
 type Applied = (Vec<LogEntry>, Vec<(LogIndex, Bytes)>);
 
-fn single(kind: ConfChangeType, replica: u64) -> ConfChangeSingle {
+pub(super) fn in_order(members: ConfState) -> Configuration {
+    let ascending = |ids: Vec<u64>| {
+        let mut replicas: Vec<_> = ids.into_iter().map(ReplicaId).collect();
+        replicas.sort_unstable();
+        replicas
+    };
+    let ConfState { voters, voters_outgoing, learners, .. } = members;
+    Configuration {
+        voters: ascending(voters),
+        outgoing: ascending(voters_outgoing),
+        learners: ascending(learners),
+    }
+}
+
+pub(super) fn single(kind: ConfChangeType, replica: u64) -> ConfChangeSingle {
     let mut change = ConfChangeSingle::default();
     change.set_change_type(kind);
     change.node_id = replica;

@@ -3,6 +3,7 @@
 mod group;
 mod logger;
 mod message;
+mod only_voter;
 mod storage;
 
 pub use group::{

@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
+use chronik_core::ids::{BrokerId, Generation, GroupId, ReplicaId};
 use raft::eraftpb::{Message, MessageType};
 
 use super::*;
@@ -11,6 +11,8 @@ use crate::log::{
     Birth, DataFolder, EntryKind, GroupHeader, GroupKind, HardState, Log, LogEntry, Options, RealDisk,
     WriteOp,
 };
+
+mod only_voter;
 
 const GROUP: GroupId = GroupId(16);
 
@@ -47,6 +49,7 @@ fn replica(state: HardState) -> (Group, Log, tempfile::TempDir) {
         replica: ReplicaId(1),
         voters: (1..=3).map(ReplicaId).collect(),
         learners: Vec::new(),
+        generation: Generation::BIRTH,
     };
     let ops = vec![
         WriteOp::CreateGroup { group: GROUP, header: header.clone() },

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chronik_core::ids::{BrokerId, GroupId};
+use chronik_core::view::PartitionRecovery;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::append::{AppendError, AppendRequest, Appended};
@@ -108,6 +109,13 @@ impl EngineHandle {
         self.submit(Event::Drain { reply });
         // An engine that has stopped leads nothing.
         let _ = done.await;
+    }
+
+    /// Partitions with a replica here, as they could go on from it alone; none from an engine that has stopped.
+    pub async fn recoverable(&self) -> Vec<PartitionRecovery> {
+        let (reply, told) = oneshot::channel();
+        self.submit(Event::Recoverable { reply });
+        told.await.unwrap_or_default()
     }
 
     fn queue(&self, event: Event, room: Option<OwnedSemaphorePermit>) {

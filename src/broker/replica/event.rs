@@ -1,8 +1,9 @@
 //! What happens to the engine. No behaviour.
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, GroupId, Incarnation, ReplicaId};
+use chronik_core::ids::{BrokerId, Generation, GroupId, Incarnation, ReplicaId};
 use chronik_core::metadata::Command;
+use chronik_core::view::PartitionRecovery;
 use tokio::sync::oneshot;
 
 use super::append::{AppendReply, AppendRequest};
@@ -55,6 +56,8 @@ pub enum Event {
     StartMetadata {
         /// The voters the cluster was born with.
         voters: Vec<ReplicaId>,
+        /// Which history of the metadata it is to hold.
+        generation: Generation,
     },
     /// Move every leadership away; answered when none is left that could move.
     Drain {
@@ -68,4 +71,9 @@ pub enum Event {
     },
     /// Take part in elections again.
     Undrain,
+    /// Tell which partitions could go on from the replica here alone.
+    Recoverable {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<PartitionRecovery>>,
+    },
 }

@@ -142,6 +142,12 @@ impl Metadata {
                 self.next_replica_at_start = self.state.next_replica();
             }
             changed = true;
+            if let Applied::MetadataRecovered { .. } | Applied::PartitionRecovered { .. } = applied
+                && entry.index > self.known_at_start
+                && let Some(recovery) = self.state.recoveries().last()
+            {
+                tracing::warn!(by = recovery.by, what = ?recovery.what, "recovered by a person");
+            }
             if let Some((term, reply)) = self.pending.remove(&entry.index) {
                 let result =
                     if term == entry.term { Ok((entry.index, applied)) } else { Err(CommandError::Unknown) };

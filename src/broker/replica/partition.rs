@@ -53,6 +53,8 @@ pub(super) struct Assignment {
     pub(super) target: Vec<ReplicaId>,
     /// The move that is under way, by the metadata index that began it.
     pub(super) moving: Option<LogIndex>,
+    /// A person made the replica here all that is left of the partition, from this epoch on.
+    pub(super) alone_from: Option<Term>,
     pub(super) isr: IsrConfig,
     /// Metadata index at which members or limits last changed.
     pub(super) since: LogIndex,

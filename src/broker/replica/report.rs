@@ -146,6 +146,8 @@ impl Reports {
             metadata_index: state.applied(),
             brokers: state.brokers().map(|broker| self.broker(broker, &reports)).collect(),
             partitions: totals(&reports),
+            generation: state.generation(),
+            recoveries: state.recoveries().to_vec(),
         }
     }
 
@@ -250,6 +252,7 @@ mod tests {
             log_stopped: Arc::new(AtomicBool::new(false)),
             isr_changes: Arc::new(IsrChanges::default()),
             formed: watch::Sender::new(None),
+            generation: watch::Sender::new(None),
         };
         Reports::new(BrokerId(1), id, shared, TopicDefaults::default(), clock)
     }

@@ -70,6 +70,12 @@ impl Views {
         self.table.read().views.get(&group).map(|entry| entry.view.clone())
     }
 
+    /// The same, and how long ago its leader stood by it.
+    pub fn last_heard(&self, group: GroupId, now_ms: u64) -> Option<(PartitionView, u64)> {
+        let table = self.table.read();
+        table.views.get(&group).map(|entry| (entry.view.clone(), now_ms.saturating_sub(entry.confirmed_ms)))
+    }
+
     /// Tells which partitions change from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<GroupId> {
         self.changes.subscribe()

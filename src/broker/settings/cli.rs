@@ -1,4 +1,4 @@
-//! The command line: `format`, `run` and `check`, and their help. Builds the flags from the table; runs nothing.
+//! The command line: `format`, `run`, `check` and `recover`, and their help. Builds the flags from the table; runs nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::Settings;
 use super::format::{FormatArgs, FormatTexts};
+use super::recover::{self, Recover};
 use super::sources::{Env, Sources};
 use super::spec::{SPECS, Spec};
 use super::values::SettingsError;
@@ -21,6 +22,8 @@ pub enum Command {
     Run(Box<Settings>),
     /// Read all of this data folder and tell what is damaged.
     Check(PathBuf),
+    /// Go on from what is left.
+    Recover(Recover),
 }
 
 /// Why there is no command: wrong flags (or a call for help, which is no failure), or wrong values.
@@ -55,9 +58,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> Result<C
             Ok(Command::Run(Box::new(Settings::build(&sources)?)))
         }
         Some(("check", flags)) => Ok(Command::Check(checked_dir(flags, env)?)),
+        Some(("recover", flags)) => Ok(Command::Recover(recover::build(flags, env)?)),
         // `subcommand_required` leaves nothing else.
         _ => Err(CliError::Flags(
-            program().error(clap::error::ErrorKind::MissingSubcommand, "format, run or check"),
+            program().error(clap::error::ErrorKind::MissingSubcommand, "format, run, check or recover"),
         )),
     }
 }
@@ -72,6 +76,7 @@ fn program() -> clap::Command {
         .subcommand(format_command())
         .subcommand(run_command())
         .subcommand(check_command())
+        .subcommand(recover::command())
         .after_help(
             "Try it: a cluster of one broker\n  \
              chronik-broker format --data-dir ./data --cluster-id demo --broker-id 1 --initial-voters 1@127.0.0.1:9093\n  \
@@ -113,7 +118,8 @@ fn check_command() -> clap::Command {
         .about("Read all of a stopped broker's data folder, change nothing, and name every fault with file and offset.")
         .long_about(
             "Read all of a stopped broker's data folder, change nothing, and name every fault with file and offset.\n\n\
-             Ends with 0 if every byte is as it was written, with 1 if something is damaged or cannot be read.",
+             Ends with 0 if every byte is as it was written, with 1 if something is damaged, and with 2 if the folder could \
+             not be checked: it is no data folder, in use, or cannot be read.",
         )
         .arg(Arg::new("dir").value_name("DIR").help("Data folder to check [env: CHRONIK_DATA_DIR]"))
 }

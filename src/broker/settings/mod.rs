@@ -6,6 +6,7 @@
 mod build;
 mod cli;
 mod format;
+mod recover;
 mod show;
 mod sources;
 mod spec;
@@ -19,6 +20,7 @@ use chronik_core::config::TopicDefaults;
 
 pub use cli::{CliError, Command, parse, parse_or_exit};
 pub use format::{Birth, FormatArgs, Voter};
+pub use recover::{OnDisk, Online, Recover, Which};
 pub use values::{HostPort, SettingsError};
 
 /// How log lines look.

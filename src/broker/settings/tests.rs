@@ -254,3 +254,41 @@ fn random_addresses_never_panic_and_print_as_they_were_read() {
         }
     });
 }
+
+#[test]
+fn recover_says_what_it_needs_and_does_nothing_unless_told() {
+    let recover = |line: &str| match parse(args(&format!("recover {line}")), &|_| None) {
+        Ok(Command::Recover(recover)) => Ok(recover),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.to_string()),
+    };
+    let on_disk =
+        |execute, by: Option<&str>| OnDisk { data_dir: "d".into(), execute, by: by.map(str::to_owned) };
+    assert_eq!(recover("metadata --data-dir d"), Ok(Recover::Metadata(on_disk(false, None))));
+    let told = recover("metadata --data-dir d --execute --by ada");
+    assert_eq!(told, Ok(Recover::Metadata(on_disk(true, Some("ada")))));
+    let online = |admin: &str, which| {
+        Recover::Partitions(Online {
+            admin: HostPort::parse(admin).unwrap(),
+            which,
+            execute: false,
+            by: None,
+        })
+    };
+    assert_eq!(recover("partitions --all"), Ok(online("127.0.0.1:9095", Which::All)));
+    let one = online("b:1", Which::Partition("t".into(), 3));
+    assert_eq!(recover("partitions --admin http://b:1/ --topic t --partition 3"), Ok(one));
+    for (line, named) in [
+        ("metadata", "data-dir"),
+        ("partitions", "--topic"),
+        ("partitions --all --topic t", "--topic"),
+        ("partitions --all --partition 1", "--all"),
+        ("partitions --partition 1", "--topic"),
+        ("partitions --topic t --partition x", "a whole number from 0"),
+        ("partitions --all --admin nowhere", "HOST:PORT"),
+        ("metadata --data-dir d --by=", "1 to 255 bytes"),
+    ] {
+        let error = recover(line).unwrap_err();
+        assert!(error.contains(named), "{line}: {error}");
+    }
+}

@@ -50,6 +50,8 @@ pub(super) mod tests {
             metadata_index: 1,
             brokers: brokers.collect(),
             partitions: PartitionTotals::default(),
+            generation: chronik_core::ids::Generation::BIRTH,
+            recoveries: Vec::new(),
         }
     }
 

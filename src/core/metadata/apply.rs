@@ -10,7 +10,7 @@ use super::names::collision_key;
 use super::refusal::Refusal;
 use super::state::{Broker, ClusterState, Partition, Replica, Topic};
 use super::validate::Assignments;
-use crate::ids::{BrokerId, GroupId, LogIndex, ReplicaId, TopicId};
+use crate::ids::{BrokerId, Generation, GroupId, LogIndex, ReplicaId, TopicId};
 
 /// What a command did, for its proposer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -82,6 +82,16 @@ pub enum Applied {
         /// The new replica.
         replica: ReplicaId,
     },
+    /// The metadata goes on from one disk.
+    MetadataRecovered {
+        /// The generation that began.
+        generation: Generation,
+    },
+    /// The partition goes on from one replica.
+    PartitionRecovered {
+        /// The partition's group.
+        group: GroupId,
+    },
     /// The state already contains that index.
     AlreadyApplied,
     /// The command does not fit the state, which stays as it was.
@@ -148,6 +158,8 @@ impl ClusterState {
             Command::AlterReassignment(wanted) => self.alter_reassignment(wanted),
             Command::CompleteReassignment(done) => self.complete_reassignment(done),
             Command::ReplaceReplica(wanted) => self.replace_replica(wanted),
+            Command::RecoverMetadata(done) => Ok(self.recover_metadata(done)),
+            Command::RecoverPartition(wanted) => self.recover_partition(wanted),
         }
     }
 
@@ -210,6 +222,7 @@ impl ClusterState {
                 first_voters: replicas.iter().map(|replica| replica.replica).collect(),
                 replicas,
                 reassignment: None,
+                survivor: None,
             });
             self.next_group += 1;
         }

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::state::Broker;
-use crate::ids::{BrokerId, GroupId, LogIndex, ReplicaId, TopicId};
+use crate::ids::{BrokerId, DiskId, Generation, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
 
 /// A change of the cluster's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +31,10 @@ pub enum Command {
     CompleteReassignment(CompleteReassignment),
     /// Puts a new replica in the place of one that can no longer be trusted, on the same broker.
     ReplaceReplica(ReplaceReplica),
+    /// Notes that a person rebuilt the metadata from one disk: the first entry after those that disk had.
+    RecoverMetadata(RecoverMetadata),
+    /// A person makes one replica all that is left of its partition.
+    RecoverPartition(RecoverPartition),
 }
 
 /// A topic, by name or by id.
@@ -165,6 +169,50 @@ pub struct ReplaceReplica {
     pub replica: ReplicaId,
 }
 
+/// See [`Command::RecoverMetadata`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverMetadata {
+    /// The generation that begins with it.
+    pub generation: Generation,
+    /// Who did it.
+    pub by: String,
+    /// When, by that machine's clock: milliseconds since 1970.
+    pub unix_ms: i64,
+    /// The broker whose disk it was.
+    pub broker: BrokerId,
+    /// That disk.
+    pub disk: DiskId,
+    /// Its replica, the only voter from here on.
+    pub replica: ReplicaId,
+    /// Members of the group that are so no more.
+    pub retired: Vec<ReplicaId>,
+    /// The last entry that the disk had.
+    pub last: LogIndex,
+    /// The term of that entry.
+    pub last_term: Term,
+    /// The term from here on.
+    pub epoch: Term,
+}
+
+/// See [`Command::RecoverPartition`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverPartition {
+    /// The partition's group.
+    pub group: GroupId,
+    /// The replica that is left, the only voter from here on.
+    pub survivor: ReplicaId,
+    /// The epoch from here on.
+    pub epoch: Term,
+    /// The survivor's end offset when it was asked for.
+    pub end_offset: Offset,
+    /// Who asked for it.
+    pub by: String,
+    /// When, by the clock of the broker that was asked: milliseconds since 1970.
+    pub unix_ms: i64,
+}
+
 /// Why bytes are not a command. A broker that meets one in its committed log must stop: it cannot follow.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -204,6 +252,9 @@ mod kind {
     pub(super) const ALTER_REASSIGNMENT: u16 = 8;
     pub(super) const COMPLETE_REASSIGNMENT: u16 = 9;
     pub(super) const REPLACE_REPLICA: u16 = 10;
+    // 11 to 19 are left to changes of brokers.
+    pub(super) const RECOVER_METADATA: u16 = 20;
+    pub(super) const RECOVER_PARTITION: u16 = 21;
 }
 
 impl Command {
@@ -220,7 +271,14 @@ impl Command {
             Self::AlterReassignment(body) => framed(kind::ALTER_REASSIGNMENT, body),
             Self::CompleteReassignment(body) => framed(kind::COMPLETE_REASSIGNMENT, body),
             Self::ReplaceReplica(body) => framed(kind::REPLACE_REPLICA, body),
+            Self::RecoverMetadata(body) => framed(kind::RECOVER_METADATA, body),
+            Self::RecoverPartition(body) => framed(kind::RECOVER_PARTITION, body),
         }
+    }
+
+    /// Whether these bytes are those of a recovery of the metadata, without reading more than it takes.
+    pub fn is_recovery(bytes: &[u8]) -> bool {
+        bytes.starts_with(&kind::RECOVER_METADATA.to_be_bytes())
     }
 
     /// Reads what [`Command::encode`] wrote.
@@ -241,6 +299,8 @@ impl Command {
             kind::ALTER_REASSIGNMENT => serde_json::from_slice(body).map(Self::AlterReassignment),
             kind::COMPLETE_REASSIGNMENT => serde_json::from_slice(body).map(Self::CompleteReassignment),
             kind::REPLACE_REPLICA => serde_json::from_slice(body).map(Self::ReplaceReplica),
+            kind::RECOVER_METADATA => serde_json::from_slice(body).map(Self::RecoverMetadata),
+            kind::RECOVER_PARTITION => serde_json::from_slice(body).map(Self::RecoverPartition),
             _ => return Err(DecodeError::Unknown { kind, version }),
         };
         command.map_err(|source| DecodeError::Malformed { kind, version, source })

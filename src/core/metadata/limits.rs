@@ -31,3 +31,8 @@ pub const REPLICATION_FACTOR: usize = 100;
 pub const REPLICAS_WHILE_MOVING: usize = 300;
 /// Producer ids handed out at once, Kafka's block size.
 pub const PRODUCER_ID_BLOCK: u32 = 1_000;
+/// What a recovery of the metadata skips of group, replica and producer ids: whatever the lost majority may have given
+/// since the survivor's last entry is not given again.
+pub const IDS_SKIPPED_BY_RECOVERY: u64 = 1 << 32;
+/// Recoveries that the state remembers; the log has them all.
+pub const RECOVERIES: usize = 1_000;

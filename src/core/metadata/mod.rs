@@ -11,6 +11,7 @@ pub mod limits;
 mod names;
 mod placement;
 mod reassignment;
+mod recovery;
 mod refusal;
 mod register;
 mod snapshot;
@@ -20,11 +21,12 @@ mod validate;
 pub use apply::Applied;
 pub use command::{
     AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Command, CompleteReassignment,
-    CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, ReplaceReplica, SetFeatureLevel,
-    TopicRef, TopicReplicas,
+    CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, RecoverMetadata,
+    RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas,
 };
 pub use names::{collision_key, validate_topic_name};
 pub use placement::{Candidate, place};
+pub use recovery::{Recovered, Recovery, Survivor};
 pub use refusal::{Refusal, RefusalCode};
 pub use snapshot::SnapshotError;
 pub use state::{Broker, ClusterState, FeatureRange, Listener, Partition, Reassignment, Replica, Topic};

@@ -61,7 +61,7 @@ impl ClusterState {
         }
     }
 
-    fn validate_more_replicas(&self, partition: &Partition, added: usize) -> Result<(), Refusal> {
+    pub(super) fn validate_more_replicas(&self, partition: &Partition, added: usize) -> Result<(), Refusal> {
         let refuse = |field: &str, wanted: usize, most: usize| {
             let allowed = format!("at most {most}, those that go counted until they are gone");
             Err(Refusal::new(RefusalCode::LimitExceeded, field, wanted, allowed))

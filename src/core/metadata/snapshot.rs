@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
+use super::recovery::Recovery;
 use super::state::{Broker, ClusterState, Partition, Reassignment, Topic};
-use crate::ids::{ClusterId, GroupId, LogIndex, ReplicaId};
+use crate::ids::{ClusterId, Generation, GroupId, LogIndex, ReplicaId};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +24,9 @@ pub(super) struct Snapshot {
     next_producer_id: i64,
     brokers: Vec<Broker>,
     topics: Vec<Topic>,
+    generation: Generation,
+    given_before: ReplicaId,
+    recoveries: Vec<Recovery>,
 }
 
 /// Why stored state is not taken.
@@ -48,6 +52,9 @@ impl From<ClusterState> for Snapshot {
             next_producer_id: state.next_producer_id,
             brokers: state.brokers.into_values().map(Arc::unwrap_or_clone).collect(),
             topics: state.topics.into_values().map(Arc::unwrap_or_clone).collect(),
+            generation: state.generation,
+            given_before: state.given_before,
+            recoveries: state.recoveries,
         }
     }
 }
@@ -65,6 +72,9 @@ impl TryFrom<Snapshot> for ClusterState {
             next_group: stored.next_group,
             next_replica: stored.next_replica,
             next_producer_id: stored.next_producer_id,
+            generation: stored.generation,
+            given_before: stored.given_before,
+            recoveries: stored.recoveries,
             ..ClusterState::new(stored.cluster)
         };
         for broker in stored.brokers {

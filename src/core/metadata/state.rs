@@ -6,8 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
+use super::recovery::{Recovery, Survivor};
 use super::snapshot::Snapshot;
-use crate::ids::{BrokerId, ClusterId, DiskId, GroupId, Incarnation, LogIndex, ReplicaId, TopicId};
+use crate::ids::{
+    BrokerId, ClusterId, DiskId, Generation, GroupId, Incarnation, LogIndex, ReplicaId, TopicId,
+};
 
 /// A registered broker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -113,6 +116,8 @@ pub struct Partition {
     pub first_voters: Vec<ReplicaId>,
     /// Where its replicas are moving, if they are.
     pub reassignment: Option<Reassignment>,
+    /// The replica that a person made all that was left of it, if one did.
+    pub survivor: Option<Survivor>,
 }
 
 impl Partition {
@@ -192,6 +197,11 @@ pub struct ClusterState {
     pub(super) keys: BTreeMap<String, TopicId>,
     pub(super) groups: BTreeMap<GroupId, (TopicId, i32)>,
     pub(super) replicas: usize,
+    pub(super) generation: Generation,
+    /// Replicas with an id below this were given before the metadata was last rebuilt.
+    pub(super) given_before: ReplicaId,
+    /// The newest last.
+    pub(super) recoveries: Vec<Recovery>,
 }
 
 impl ClusterState {
@@ -210,6 +220,9 @@ impl ClusterState {
             keys: BTreeMap::new(),
             groups: BTreeMap::new(),
             replicas: 0,
+            generation: Generation::BIRTH,
+            given_before: ReplicaId(0),
+            recoveries: Vec::new(),
         }
     }
 
@@ -273,6 +286,22 @@ impl ClusterState {
     /// The id the next replica will get.
     pub fn next_replica(&self) -> ReplicaId {
         ReplicaId(self.next_replica)
+    }
+
+    /// Which history of the metadata this is.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Replicas with an id below this were given before the metadata was last rebuilt: what became of them in between,
+    /// this state may not know.
+    pub fn given_before_recovery(&self) -> ReplicaId {
+        self.given_before
+    }
+
+    /// What people rebuilt, the newest last.
+    pub fn recoveries(&self) -> &[Recovery] {
+        &self.recoveries
     }
 
     /// Number of partitions.

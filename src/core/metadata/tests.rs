@@ -9,6 +9,7 @@ use super::*;
 use crate::ids::{BrokerId, DiskId, GroupId, ReplicaId, TopicId};
 
 mod reassignments;
+mod recoveries;
 
 fn disk(number: u32) -> DiskId {
     DiskId(Uuid::from_u128(0xd15c_0000 + u128::from(number)))

@@ -13,6 +13,7 @@ pub mod preferred;
 pub mod producer_state;
 mod progress;
 pub mod reassignment;
+pub mod recovery;
 
 pub use history::Position;
 pub use isr_set::IsrSet;

@@ -12,7 +12,9 @@ use chronik_core::metadata::{
     AlterTopicConfigs, Broker, ClusterState, Command, CreatePartitions, CreateTopic, DeleteTopic,
     FeatureRange, Listener, NewPartitions, RefusalCode, TopicRef, TopicReplicas,
 };
-use chronik_core::view::{ClusterReport, PartitionView, TopicReport, ViewVersion};
+use chronik_core::view::{
+    ClusterReport, PartitionView, RecoverBody, RecoveryReport, TopicReport, ViewVersion,
+};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
@@ -72,6 +74,7 @@ impl TestBackend {
             log_stopped: Arc::default(),
             isr_changes: Arc::new(IsrChanges::default()),
             formed: watch::Sender::new(None),
+            generation: watch::Sender::new(None),
         };
         let clock = Arc::new(HandClock::default());
         let cluster = "test".parse().unwrap();
@@ -243,5 +246,14 @@ impl AdminBackend for Arc<TestBackend> {
 
     async fn drain(&self) {
         self.drains.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn recovery(&self) -> RecoveryReport {
+        RecoveryReport { broker: BrokerId(1), metadata_leader: None, partitions: Vec::new() }
+    }
+
+    async fn recover(&self, body: RecoverBody) -> Result<RecoveryReport, Problem> {
+        let message = format!("{} wants {:?}", body.by, body.partitions);
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message))
     }
 }

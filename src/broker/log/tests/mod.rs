@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use chronik_core::ids::{BrokerId, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
+use chronik_core::ids::{BrokerId, Generation, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -69,6 +69,7 @@ pub(super) fn create(group: GroupId) -> WriteOp {
         replica: ReplicaId(group.0),
         voters: vec![ReplicaId(group.0)],
         learners: vec![],
+        generation: Generation::BIRTH,
     };
     WriteOp::CreateGroup { group, header }
 }
@@ -131,7 +132,7 @@ pub(super) fn put_varint(out: &mut BytesMut, value: i64) {
     out.put_u8(value as u8);
 }
 
-pub(super) fn records(
+pub(crate) fn records(
     index: LogIndex,
     term: Term,
     base_offset: Offset,

@@ -15,7 +15,7 @@ use crate::peer::*;
 
 fn hello() -> Hello {
     Hello {
-        versions: VersionRange { min: 1, max: 1 },
+        versions: VersionRange { min: 2, max: 2 },
         lane: Lane::Bulk,
         from: Identity {
             cluster: "test-cluster".parse().unwrap(),
@@ -25,6 +25,7 @@ fn hello() -> Hello {
         to: BrokerId(1),
         advertised: "127.0.0.1:1".into(),
         payload: Bytes::new(),
+        generation: None,
     }
 }
 
@@ -148,7 +149,7 @@ proptest::proptest! {
         spoiled.extend(&bytes);
         for wire in [bytes, headed, spoiled] {
             let receive = |_: &Hello| any_reception();
-            let ours = VersionRange { min: 1, max: 1 };
+            let ours = VersionRange { min: 2, max: 2 };
             let _ = runtime.block_on(handshake::accept(&mut &wire[..], &mut tokio::io::sink(), ours, receive));
         }
     }
@@ -157,9 +158,10 @@ proptest::proptest! {
 fn any_reception() -> (handshake::Reception, Result<(), Refusal>) {
     let reception = handshake::Reception {
         identity: hello().from,
-        versions: VersionRange { min: 1, max: 1 },
+        versions: VersionRange { min: 2, max: 2 },
         max_frame: 1,
         payload: Bytes::new(),
+        generation: None,
     };
     (reception, Ok(()))
 }

@@ -73,6 +73,27 @@ async fn a_broker_that_dials_itself_is_told_so() {
 }
 
 #[tokio::test]
+async fn another_history_of_the_metadata_is_refused() {
+    let generation = |number, recovery| {
+        let recovery = uuid::Uuid::from_u128(recovery);
+        move || Some(chronik_core::ids::Generation { number, recovery })
+    };
+    let with = |id, number, recovery| {
+        let mut config = config(id);
+        config.generation = std::sync::Arc::new(generation(number, recovery));
+        config
+    };
+    let message = refused(with(1, 0, 0), with(2, 1, 7), 2, RefusalKind::OlderGeneration).await;
+    assert!(message.contains("this disk is of generation 0") && message.contains("empty disk"), "{message}");
+    let message = refused(with(1, 2, 8), with(2, 1, 7), 2, RefusalKind::NewerGeneration).await;
+    assert!(message.contains("this disk is of generation 1"), "{message}");
+    let message = refused(with(1, 1, 8), with(2, 1, 7), 2, RefusalKind::OtherRecovery).await;
+    assert!(message.contains("from two disks"), "{message}");
+    pair(with(1, 1, 7), with(2, 1, 7)).await;
+    pair(with(1, 1, 7), config(2)).await;
+}
+
+#[tokio::test]
 async fn an_unknown_broker_is_refused_when_none_may_be_learned() {
     let mut closed = config(2);
     closed.max_learned = 0;

@@ -128,10 +128,11 @@ async fn a_peer_that_does_not_read_fills_a_bounded_queue() {
                     broker: TO_B,
                     incarnation: life(2, 1),
                 };
-                let versions = VersionRange { min: 1, max: 1 };
-                (Reception { identity, versions, max_frame: 1 << 20, payload: Bytes::new() }, Ok(()))
+                let versions = VersionRange { min: 2, max: 2 };
+                let (max_frame, payload) = (1 << 20, Bytes::new());
+                (Reception { identity, versions, max_frame, payload, generation: None }, Ok(()))
             };
-            let ours = VersionRange { min: 1, max: 1 };
+            let ours = VersionRange { min: 2, max: 2 };
             handshake::accept(&mut from, &mut to, ours, receive).await.unwrap().1.unwrap();
             handshake::await_ready(&mut FrameReader::new(from, 64)).await.unwrap();
             kept.push(stream);

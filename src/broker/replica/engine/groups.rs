@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chronik_core::config::{TopicConfig, TopicDefaults};
-use chronik_core::ids::{GroupId, LogIndex, ReplicaId, TopicId};
+use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId, TopicId};
 use chronik_core::metadata::{self, ClusterState, Replica, Topic};
 use chronik_core::replication::isr::IsrConfig;
 
@@ -94,7 +94,7 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    pub(super) fn start_metadata(&mut self, voters: Vec<ReplicaId>) {
+    pub(super) fn start_metadata(&mut self, voters: Vec<ReplicaId>, generation: Generation) {
         if self.hosted.contains_key(&GroupId::METADATA) || self.stopped.is_some() {
             return;
         }
@@ -105,8 +105,11 @@ impl<T: Transport> Engine<T> {
             replica: ReplicaId(u64::from(self.config.broker.0)),
             voters,
             learners: Vec::new(),
+            generation,
         };
         let recovered = self.create(GroupId::METADATA, header);
+        // Before anybody hears that this broker has a cluster.
+        self.shared.generation.send_replace(Some(generation));
         self.open_metadata(recovered);
     }
 
@@ -212,6 +215,7 @@ impl<T: Transport> Engine<T> {
                 replica: own.replica,
                 voters: partition.first_voters.clone(),
                 learners: Vec::new(),
+                generation: Generation::BIRTH,
             };
             if known.is_some_and(|known| known != own.replica)
                 && !self.was_lost(partition.group, &header, topic.id)
@@ -225,6 +229,7 @@ impl<T: Transport> Engine<T> {
             {
                 self.open_partition(partition.group, header, topic, assignment);
             }
+            self.go_on_alone(partition.group);
         }
         if caught_up {
             self.remove_unnamed(&state, &named);
@@ -244,6 +249,7 @@ impl<T: Transport> Engine<T> {
                 .collect(),
             target: partition.target().iter().map(|replica| replica.replica).collect(),
             moving: partition.reassignment.as_ref().map(|moving| moving.since),
+            alone_from: self.alone_from(partition),
             isr: isr_config(&self.config.isr, &self.config.topics, topic),
             since,
         }
@@ -433,6 +439,7 @@ mod tests {
             replica: ReplicaId(1),
             voters: vec![ReplicaId(1)],
             learners: Vec::new(),
+            generation: Generation::BIRTH,
         };
         let kind = |index| if index == 3 { EntryKind::Membership } else { EntryKind::Empty };
         let entries = (1..=5).map(|index| entry(index, kind(index))).collect();

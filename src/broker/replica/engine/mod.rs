@@ -9,6 +9,7 @@ mod groups;
 mod moves;
 mod observe;
 mod peers;
+mod recovery;
 mod throttle;
 mod writes;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use chronik_core::config::TopicDefaults;
-use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
 use chronik_core::metadata::{ClusterState, Command};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::sync::{oneshot, watch};
@@ -75,6 +76,8 @@ pub struct Shared {
     pub isr_changes: Arc<IsrChanges>,
     /// Whether the metadata group runs on this disk: the cluster is formed, as far as this broker knows.
     pub formed: watch::Sender<Option<Vec<ReplicaId>>>,
+    /// Which history of the metadata this disk holds, if it holds any: peers of another one are not heard.
+    pub generation: watch::Sender<Option<Generation>>,
 }
 
 /// Counts since the start.
@@ -190,13 +193,14 @@ impl<T: Transport> Engine<T> {
             }
             Event::PeerFrame { from, payload } => self.frame(from, payload),
             Event::Written(result) => self.written(result),
-            Event::StartMetadata { voters } => self.start_metadata(voters),
+            Event::StartMetadata { voters, generation } => self.start_metadata(voters, generation),
             Event::Drain { reply } => {
                 self.draining.get_or_insert_default().push(reply);
                 self.pulse_due = true;
             }
             Event::ElectPreferred { groups } => self.ask_to_elect(groups),
             Event::Undrain => self.draining = None,
+            Event::Recoverable { reply } => drop(reply.send(self.recoverable())),
         }
     }
 

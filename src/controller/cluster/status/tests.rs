@@ -44,6 +44,8 @@ fn report(alive: &[bool]) -> ClusterReport {
             under_replicated: 2,
             ..PartitionTotals::default()
         },
+        generation: chronik_core::ids::Generation::BIRTH,
+        recoveries: Vec::new(),
     }
 }
 

@@ -31,6 +31,8 @@ fn report(leader: Option<u32>, brokers: &[u32]) -> ClusterReport {
         metadata_index: 1,
         brokers: brokers.iter().map(broker).collect(),
         partitions: PartitionTotals::default(),
+        generation: chronik_core::ids::Generation::BIRTH,
+        recoveries: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use chronik_core::ids::{BrokerId, TopicId};
+use chronik_core::ids::{BrokerId, Generation, TopicId};
 use chronik_core::view::{
     BrokerReport, ClusterReport, PartitionReport, PartitionState, PartitionTotals, TopicReport,
 };
@@ -174,6 +174,8 @@ async fn cluster(State(broker): State<Broker>) -> Json<ClusterReport> {
         metadata_index: 7,
         brokers: (1..=3).map(report).collect(),
         partitions,
+        generation: Generation::BIRTH,
+        recoveries: Vec::new(),
     })
 }
 

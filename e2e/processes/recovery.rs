@@ -1,0 +1,174 @@
+//! The last resort as docs/recovery.md goes through it: two of three disks are gone, and later come back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chronik_e2e::cluster::Cluster;
+use chronik_e2e::load::{self, Book, Load};
+use chronik_e2e::{admin, kafka, wait};
+
+const PARTITIONS: usize = 3;
+const SETTLE: Duration = Duration::from_secs(40);
+const PACE: Duration = Duration::from_millis(1);
+
+/// Runs a command that must succeed.
+fn ok(cluster: &Cluster, args: &[&str]) -> String {
+    let (code, said) = cluster.broker(1).command(args);
+    assert_eq!(code, 0, "{args:?}: {said}");
+    println!("$ chronik-broker {}\n{said}", args.join(" "));
+    said
+}
+
+/// Runs one that must be refused with these words.
+fn refused(cluster: &Cluster, args: &[&str], words: &str) {
+    let (code, said) = cluster.broker(1).command(args);
+    assert!(code == 1 && said.contains(words), "{args:?} ended with {code}: {said}");
+    println!("$ chronik-broker {}\n{said}", args.join(" "));
+}
+
+fn dir(cluster: &Cluster, id: i32) -> String {
+    cluster.broker(id).data.display().to_string()
+}
+
+fn aside(cluster: &Cluster, id: i32) -> PathBuf {
+    cluster.broker(id).data.with_file_name("aside")
+}
+
+/// Until two of three brokers are killed at once: what was acknowledged until then.
+fn lose_two(cluster: &mut Cluster) -> Book {
+    let mut config = load::idempotent(&cluster.bootstrap());
+    config.set("message.timeout.ms", "4000");
+    let load = Load::start(&config, "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 300, SETTLE);
+    for id in [2, 3] {
+        cluster.broker_mut(id).kill();
+    }
+    for id in [2, 3] {
+        std::fs::rename(&cluster.broker(id).data, aside(cluster, id)).expect("take the disk away");
+    }
+    load.finish().1
+}
+
+/// How far the disk of a stopped broker reaches in each partition, as `check` reads it.
+fn ends(report: &str) -> Vec<i64> {
+    let end = |partition: usize| {
+        let line = report.lines().find(|line| line.starts_with(&format!("t/{partition}, "))).expect("a line");
+        line.rsplit_once(" to ").and_then(|(_, end)| end.parse().ok()).expect("an offset")
+    };
+    (0..PARTITIONS).map(end).collect()
+}
+
+/// All that the survivor's disk held is read at its offset, also by what producers were told; gives how many
+/// acknowledged records it did not hold.
+fn kept(cluster: &Cluster, ends: &[i64], before: &[Vec<String>], book: &Book) -> usize {
+    let mut read = BTreeMap::new();
+    for (partition, end) in ends.iter().enumerate() {
+        let (records, _) = kafka::read(&cluster.bootstrap(), "t", partition as i32);
+        let place = |offset: i64| records.iter().find(|record| record.offset == offset);
+        for offset in 0..*end {
+            let record = place(offset).unwrap_or_else(|| panic!("{partition}: nothing at {offset} of {end}"));
+            read.insert((partition as i32, offset), record.payload.clone());
+        }
+        for (offset, payload) in before[partition].iter().enumerate() {
+            assert_eq!(
+                read.get(&(partition as i32, offset as i64)),
+                Some(payload),
+                "{partition} at {offset}"
+            );
+        }
+    }
+    let mut lacking = 0;
+    for ((partition, offset), number) in &book.acked {
+        match read.get(&(*partition, *offset)) {
+            Some(payload) => assert_eq!(*payload, format!("record {number}"), "{partition} at {offset}"),
+            None => lacking += 1,
+        }
+    }
+    lacking
+}
+
+fn served(cluster: &Cluster) -> Vec<Vec<String>> {
+    let all = |partition: usize| kafka::read(&cluster.bootstrap(), "t", partition as i32).0;
+    (0..PARTITIONS)
+        .map(|partition| all(partition).into_iter().map(|record| record.payload).collect())
+        .collect()
+}
+
+fn await_metadata_leader(cluster: &Cluster) {
+    let look = || {
+        let told = admin::get(cluster.broker(1).admin(), "/v1/cluster")?.json()?;
+        wait::holds(told["metadata_leader"] == 1, || told["metadata_leader"].to_string())
+    };
+    wait::until("broker 1 to lead the metadata", SETTLE, look);
+}
+
+fn produce(cluster: &Cluster) {
+    let sent = load::send_each(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS);
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+}
+
+#[test]
+fn a_cluster_goes_on_from_one_of_three_disks() {
+    let mut cluster = Cluster::start("recover");
+    cluster.create_topic("t", PARTITIONS);
+    let book = lose_two(&mut cluster);
+    let (data, at) = (dir(&cluster, 1), cluster.broker(1).admin().to_string());
+    let metadata = ["recover", "metadata", "--data-dir", &data];
+    let partitions = ["recover", "partitions", "--admin", &at, "--all"];
+
+    // The survivor still runs and knows what it last heard.
+    refused(&cluster, &metadata, "in use by another process");
+    let told = ok(&cluster, &partitions);
+    assert!(
+        told.contains("the ISR is 1, 2, 3") && told.contains("The metadata group has no leader"),
+        "{told}"
+    );
+    refused(&cluster, &[&partitions[..], &["--execute"]].concat(), "the metadata group has no leader");
+    cluster.broker_mut(1).kill();
+    let ends = ends(&ok(&cluster, &["check", &data]));
+
+    let told = ok(&cluster, &metadata);
+    assert!(told.contains("Nothing was changed") && told.contains("t (3)"), "{told}");
+    ok(&cluster, &[&metadata[..], &["--execute", "--by", "ada"]].concat());
+    cluster.broker_mut(1).start();
+    await_metadata_leader(&cluster);
+    ok(&cluster, &partitions);
+    ok(&cluster, &[&partitions[..], &["--execute", "--by", "ada"]].concat());
+    cluster.await_isr_at(&[1], "t", PARTITIONS, &[1], SETTLE);
+    let before = served(&cluster);
+    let lacking = kept(&cluster, &ends, &before, &book);
+    println!("{} records were acknowledged, {lacking} of them the survivor had not", book.acked.len());
+    produce(&cluster);
+    refused(
+        &cluster,
+        &["recover", "partitions", "--admin", &at, "--topic", "t", "--partition", "0"],
+        "broker 1 leads it",
+    );
+    refused(
+        &cluster,
+        &["recover", "partitions", "--admin", &at, "--topic", "other"],
+        "no replica of topic other",
+    );
+
+    // Both old disks come back together and must not undo it.
+    for id in [2, 3] {
+        std::fs::rename(aside(&cluster, id), &cluster.broker(id).data).expect("bring the disk back");
+        cluster.broker_mut(id).start();
+    }
+    for id in [2, 3] {
+        let status = cluster.broker_mut(id).wait_end(SETTLE);
+        let said = cluster.broker(id).log_tail(1);
+        assert!(!status.success() && said.contains("Come back with an empty disk"), "{status}: {said}");
+        println!("broker {id} with its old disk: {said}");
+    }
+    cluster.await_isr_at(&[1], "t", PARTITIONS, &[1], SETTLE);
+    kept(&cluster, &ends, &before, &book);
+
+    // Who did what stays known.
+    let told =
+        admin::get(cluster.broker(1).admin(), "/v1/cluster").and_then(|answer| answer.json()).expect("json");
+    let by: Vec<_> =
+        told["recoveries"].as_array().expect("recoveries").iter().map(|one| &one["by"]).collect();
+    assert!(by.len() == 1 + PARTITIONS && by.iter().all(|by| *by == "ada"), "{told}");
+}

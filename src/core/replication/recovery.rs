@@ -1,0 +1,115 @@
+//! A group that goes on from one survivor because a person says so: whether it needs that, under which epoch, and what of
+//! a partition may be lost.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BrokerId, Term};
+
+/// How far a recovery raises the epoch. Each election raises it by one, and only where a majority of the voters hears one
+/// another: those that are lost would have had to elect a leader every second for half a year, unheard by the survivor.
+pub const EPOCH_JUMP: Term = 1 << 24;
+
+/// The highest epoch there is: Kafka's wire format has 31 bits for it.
+pub const LAST_EPOCH: Term = i32::MAX as Term;
+
+/// The epoch of a recovery, given the highest that the survivor knows of. It leaves as much room behind it as it takes;
+/// `None` where there is none left, after 126 recoveries of one group.
+pub fn epoch_after(known: Term) -> Option<Term> {
+    known.checked_add(EPOCH_JUMP).filter(|epoch| *epoch <= LAST_EPOCH - EPOCH_JUMP)
+}
+
+/// What the survivor's broker sees of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlook {
+    /// The leader it knows.
+    pub leader: Option<BrokerId>,
+    /// Whether voters that could elect one are heard.
+    pub reaches_majority: bool,
+    /// Whether the survivor may vote.
+    pub is_voter: bool,
+}
+
+/// Why a group is not to go on from this replica.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Somebody leads it.
+    #[error("broker {0} leads it: it needs no recovery")]
+    Led(BrokerId),
+    /// It can help itself.
+    #[error("a majority of its replicas is heard and elects a leader by itself: it needs no recovery")]
+    Majority,
+    /// What it holds was never confirmed by it.
+    #[error("the replica here only learns: ask the broker of another replica")]
+    Learner,
+}
+
+/// Whether the group may go on from this replica.
+pub fn judge(outlook: &Outlook) -> Result<(), Unfit> {
+    match outlook {
+        Outlook { leader: Some(leader), .. } => Err(Unfit::Led(*leader)),
+        Outlook { reaches_majority: true, .. } => Err(Unfit::Majority),
+        Outlook { is_voter: false, .. } => Err(Unfit::Learner),
+        _ => Ok(()),
+    }
+}
+
+/// Which records that producers know as acknowledged with acks=all may be missing on the survivor. It speaks of the time
+/// when the survivor last heard its leader: what was acknowledged later, this side of it cannot know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MayLack {
+    /// None: whatever was acknowledged, the survivor had synced.
+    Nothing,
+    /// Those that enough others had and it had not yet: it was in sync, and may have been behind by its lag limits.
+    WithinItsLag,
+    /// Any: it was not in sync.
+    Anything,
+    /// Nobody knows: it has not heard a leader since its broker started.
+    Unknown,
+}
+
+/// Judged by the ISR that it last heard of, and how many members an acknowledgement took.
+pub fn may_lack(own: BrokerId, last_isr: Option<&[BrokerId]>, min_isr: u32) -> MayLack {
+    match last_isr {
+        None => MayLack::Unknown,
+        Some(isr) if !isr.contains(&own) => MayLack::Anything,
+        // The others alone were too few to acknowledge anything.
+        Some(isr) if isr.len() <= min_isr as usize => MayLack::Nothing,
+        Some(_) => MayLack::WithinItsLag,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDY: Outlook = Outlook { leader: None, reaches_majority: false, is_voter: true };
+
+    #[test]
+    fn only_a_voter_of_a_group_that_cannot_help_itself_goes_on_alone() {
+        assert_eq!(judge(&NEEDY), Ok(()));
+        assert_eq!(judge(&Outlook { leader: Some(BrokerId(2)), ..NEEDY }), Err(Unfit::Led(BrokerId(2))));
+        assert_eq!(judge(&Outlook { reaches_majority: true, ..NEEDY }), Err(Unfit::Majority));
+        assert_eq!(judge(&Outlook { is_voter: false, ..NEEDY }), Err(Unfit::Learner));
+    }
+
+    #[test]
+    fn a_member_of_the_isr_has_all_that_was_acknowledged_only_if_it_was_needed_for_that() {
+        let isr = |ids: &[u32]| ids.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
+        let judged = |members: &[u32]| may_lack(BrokerId(1), Some(&isr(members)), 2);
+        assert_eq!(judged(&[1, 2]), MayLack::Nothing);
+        assert_eq!(judged(&[1]), MayLack::Nothing, "nothing was acknowledged any more");
+        assert_eq!(judged(&[1, 2, 3]), MayLack::WithinItsLag, "2 and 3 sufficed");
+        assert_eq!(judged(&[2, 3]), MayLack::Anything);
+        assert_eq!(may_lack(BrokerId(1), None, 2), MayLack::Unknown);
+    }
+
+    #[test]
+    fn there_are_126_recoveries_and_each_fits_kafka_s_epoch() {
+        let epochs = std::iter::successors(epoch_after(0), |epoch| epoch_after(*epoch + 1));
+        let last = epochs.clone().last().unwrap();
+        assert_eq!(epochs.count(), 126);
+        assert!(i32::try_from(last + EPOCH_JUMP).is_ok());
+        assert_eq!(epoch_after(Term::MAX), None);
+    }
+}
