@@ -12,6 +12,7 @@ mod full_disk;
 mod lag;
 mod links;
 mod membership;
+mod quiet;
 mod recovery;
 mod scenarios;
 mod steady;

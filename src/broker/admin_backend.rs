@@ -83,13 +83,15 @@ impl AdminOf {
     fn refresh_partition_metrics(&self) {
         let cluster = self.local.cluster();
         let partitions = &self.metrics.partitions;
-        let (mut offline, mut unknown, mut hosted, mut quarantined) = (0, 0, 0, 0);
+        let (mut offline, mut unknown, mut hosted, mut quarantined, mut quiet) = (0, 0, 0, 0, 0);
         for (topic, partition) in cluster.partitions() {
             let report = self.local.reports.partition(topic, partition);
             offline += usize::from(report.state == PartitionState::Offline);
             unknown += usize::from(report.state == PartitionState::Unknown);
             hosted += usize::from(partition.replica_on(self.local.id).is_some());
             quarantined += usize::from(report.quarantined.is_some());
+            let replica = self.shared.partitions.get(topic.id, partition.number);
+            quiet += usize::from(replica.is_some_and(|replica| replica.is_quiet()));
             match report.isr {
                 Some(isr) if report.leader == Some(self.local.id) => {
                     let led = LedPartition {
@@ -107,10 +109,9 @@ impl AdminOf {
             }
         }
         partitions.retain_led(|group| cluster.group(group).is_some());
-        let changes = &self.shared.isr_changes;
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        partitions.set_changes(count(&changes.shrinks), count(&changes.expands), count(&changes.leaderships));
-        partitions.set_replicas(hosted, quarantined);
+        let counts = &self.shared.counts;
+        partitions.set_changes(count(&counts.shrinks), count(&counts.expands), count(&counts.leaderships));
+        partitions.set_replicas(hosted, quarantined, quiet);
         partitions.set_cluster(offline, unknown);
     }
 
@@ -123,6 +124,8 @@ impl AdminOf {
         let PeerCounts { control, bulk, .. } = self.peers.metrics();
         metrics.set_queue(Queue::PeerControl, self.peers.queued_bytes(Lane::Control), control.dropped);
         metrics.set_queue(Queue::PeerBulk, self.peers.queued_bytes(Lane::Bulk), bulk.dropped);
+        let counts = &self.shared.counts;
+        metrics.set_raft_messages(count(&counts.metadata_messages), count(&counts.partition_messages));
         metrics.set_peer_bytes("control", control.bytes_sent, control.bytes_received);
         metrics.set_peer_bytes("bulk", bulk.bytes_sent, bulk.bytes_received);
         let others = cluster.brokers().filter(|broker| broker.id != self.local.id);
@@ -239,6 +242,10 @@ impl AdminBackend for AdminOf {
         }
         Ok(report)
     }
+}
+
+fn count(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
 }
 
 fn problem(error: ProposeError) -> Problem {

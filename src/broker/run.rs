@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::peer::{self, PeerConfig, PeerHandle};
 use crate::peers::{self, PeerTransport, Word};
 use crate::replica::{
-    Clock, EngineConfig, EngineHandle, Event, IsrChanges, Liveness, Machine, Partitions, ProposeError,
+    Clock, EngineConfig, EngineCounts, EngineHandle, Event, Liveness, Machine, Partitions, ProposeError,
     Proposer, Reports, Running, Shared, SystemClock, Views, channel,
 };
 use crate::server::{self, ListenerSpec, Plaintext, Server, ServerSettings};
@@ -33,6 +33,8 @@ use crate::stored_metadata;
 
 /// The feature levels this build can work at.
 const FEATURES: FeatureRange = FeatureRange { min: 1, max: 1 };
+/// A partition in which nothing happened for this long rests: it is not ticked, and nothing is sent for it.
+const QUIET_AFTER_MS: u64 = 1_000;
 /// How long one try to register lasts.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -124,7 +126,7 @@ impl Parts {
             liveness: Arc::new(Liveness::new(own)),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
-            isr_changes: Arc::new(IsrChanges::default()),
+            counts: Arc::new(EngineCounts::default()),
             // Known before the first peer speaks: a restarted broker must not take itself for an empty one.
             formed: watch::Sender::new(metadata_voters(&recovered)),
             generation: watch::Sender::new(metadata_generation(&recovered)?),
@@ -413,6 +415,8 @@ fn engine_config(settings: &Settings, folder: &DataFolder) -> EngineConfig {
         disk: folder.identity.disk,
         election_ticks: settings.raft.election_ticks(),
         heartbeat_ticks: settings.raft.heartbeat_ticks(),
+        election_ms: settings.raft.election_ms,
+        quiet_ticks: (QUIET_AFTER_MS / settings.raft.tick_ms).max(1) as usize,
         isr: IsrConfig {
             max_lag_ms: settings.isr.max_lag_ms,
             max_lag_entries: settings.isr.max_lag_entries,

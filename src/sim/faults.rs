@@ -119,6 +119,30 @@ impl Kind {
         }
     }
 
+    /// Its name where it hits a leader of a partition at rest.
+    pub fn name_at_rest(self) -> &'static str {
+        match self {
+            Kind::Kill | Kind::LoneSurvivor => "rest: leader killed",
+            Kind::PowerLoss | Kind::Blackout => "rest: leader without power",
+            Kind::Pause => "rest: leader paused",
+            Kind::Isolate | Kind::Disappear => "rest: leader isolated",
+            Kind::OneWay => "rest: leader cut one way",
+            Kind::Cut => "rest: leader cut from one",
+            Kind::Loss | Kind::Delay => "rest: frames of a leader lost or late",
+            Kind::FailedSync
+            | Kind::FailedRead
+            | Kind::FullDisk
+            | Kind::SlowDisk
+            | Kind::Corruption
+            | Kind::EmptiedDisk
+            | Kind::LostTail => "rest: leader's disk at fault",
+            Kind::Drain | Kind::RollingRestart => "rest: leader drained",
+            Kind::Unreachable | Kind::ClockJump | Kind::Drift | Kind::MinIsr => {
+                "rest: another fault of a leader"
+            }
+        }
+    }
+
     /// Whether it takes something from a disk for good: one machine of a run at most suffers such faults.
     pub fn damages(self) -> bool {
         matches!(self, Kind::FailedRead | Kind::Corruption | Kind::EmptiedDisk | Kind::LostTail)
@@ -174,10 +198,15 @@ impl World {
         }
         let at = fault.machine;
         self.note([60, fault.kind as u64, at as u64], || format!("fault: {fault:?}"));
+        let rests = self.leads_at_rest(at);
         if !self.strikes(&fault) {
             return;
         }
         self.coverage.count(fault.kind.name());
+        if rests {
+            self.coverage.add("rest: a fault hits a leader", 1);
+            self.coverage.add(fault.kind.name_at_rest(), 1);
+        }
         self.after(fault.lasts, Event::End(fault));
     }
 

@@ -150,7 +150,7 @@ impl World {
     }
 
     /// A partition as the newest metadata has it.
-    fn newest_partition(&self, place: usize) -> Option<Partition> {
+    pub fn newest_partition(&self, place: usize) -> Option<Partition> {
         let (name, number) = &self.places[place];
         self.checks.newest_metadata.as_ref()?.topic_by_name(name)?.partition(*number).cloned()
     }

@@ -43,6 +43,8 @@ pub struct Plan {
     pub faults_amid_joint: Vec<Fault>,
     /// The machine whose disk loses something for good in this run, if any does.
     pub victim: Option<M>,
+    /// When no producer makes anything, so that partitions come to rest amid the faults.
+    lulls: Vec<(Micros, Micros)>,
     pub heal_at: Micros,
 }
 
@@ -78,8 +80,14 @@ impl Plan {
             moves,
             faults_amid_joint,
             victim,
+            lulls: lulls(random, heal_at),
             heal_at,
         }
+    }
+
+    /// Whether producers make something then.
+    pub fn is_busy(&self, at: Micros) -> bool {
+        self.lulls.iter().all(|(from, until)| at < *from || at >= *until)
     }
 
     /// Every partition of every topic.
@@ -132,6 +140,7 @@ fn broker_plan(random: &mut Random, lag_ms: u64) -> BrokerPlan {
         tick_ms: 100,
         heartbeat_ticks,
         election_ticks: 10,
+        quiet_ticks: random.pick(&[1, 2, 5]),
         segment_bytes: random.pick(&[16 << 10, 64 << 10, 1 << 20, 128 << 20]),
         learner_bytes_per_second: random.pick(&[0, 0, 2 << 20, 8 << 20]),
         topics: TopicDefaults { lag_time_max_ms: lag_ms, ..TopicDefaults::default() },
@@ -163,6 +172,17 @@ fn producer(random: &mut Random) -> ProducerPlan {
         pause: random.between(200, 700) * MS,
         padding: random.pick(&[0, 100, 1_000, 8_000]),
     }
+}
+
+fn lulls(random: &mut Random, heal_at: Micros) -> Vec<(Micros, Micros)> {
+    let mut lulls = Vec::new();
+    let mut from = random.between(4, 9) * SECOND;
+    while from < heal_at && lulls.len() < 6 {
+        let until = from + random.between(1_000, 5_000) * MS;
+        lulls.push((from, until));
+        from = until + random.between(2, 8) * SECOND;
+    }
+    lulls
 }
 
 fn faults(random: &mut Random, machines: usize, heal_at: Micros) -> Vec<(Micros, Fault)> {

@@ -11,7 +11,7 @@ use chronik_broker::birth::Birth;
 use chronik_broker::log::{self, DataFolder, Log, LogDriver, Options, RecoveredGroup, WriteError};
 use chronik_broker::quorum::Lane;
 use chronik_broker::replica::{
-    Engine, EngineConfig, IsrChanges, Liveness, Now, Partitions, Reports, Shared, Transport, Views,
+    Engine, EngineConfig, EngineCounts, Liveness, Now, Partitions, Reports, Shared, Transport, Views,
 };
 use chronik_broker::stored_metadata;
 use chronik_core::config::TopicDefaults;
@@ -74,6 +74,7 @@ pub struct BrokerPlan {
     pub tick_ms: u64,
     pub heartbeat_ticks: usize,
     pub election_ticks: usize,
+    pub quiet_ticks: usize,
     pub segment_bytes: u64,
     pub learner_bytes_per_second: u64,
     pub topics: TopicDefaults,
@@ -146,7 +147,7 @@ impl Process {
             liveness: Arc::new(Liveness::new(own)),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
-            isr_changes: Arc::new(IsrChanges::default()),
+            counts: Arc::new(EngineCounts::default()),
             formed: watch::Sender::new(metadata_voters(&recovered)),
             generation: watch::Sender::new(metadata_generation(&recovered)?),
         };
@@ -159,6 +160,8 @@ impl Process {
             disk: folder.identity.disk,
             election_ticks: start.plan.election_ticks,
             heartbeat_ticks: start.plan.heartbeat_ticks,
+            election_ms: start.plan.election_ticks as u64 * start.plan.tick_ms,
+            quiet_ticks: start.plan.quiet_ticks,
             isr: IsrConfig::default(),
             topics: start.plan.topics,
             learner_bytes_per_second: start.plan.learner_bytes_per_second,

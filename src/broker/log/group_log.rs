@@ -55,7 +55,9 @@ impl GroupLog {
 
     /// Remembers the first damage found.
     pub(super) fn set_damage(&self, damage: Damage) {
-        let _ = self.damage.set(damage);
+        if self.damage.set(damage).is_ok() {
+            self.segments.note_damaged(self.group);
+        }
     }
 
     /// The group it belongs to.

@@ -1,6 +1,6 @@
 //! The log as the broker holds it: open, submit, look up a group, close. One thread writes; see `writer.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,6 +166,11 @@ impl Log {
     /// Bytes that wait to be written.
     pub fn queued_bytes(&self) -> usize {
         self.queue.bytes()
+    }
+
+    /// Groups of which damage was found since the last call, by a client's read or any other: their replicas must not go on.
+    pub fn take_damaged(&self) -> BTreeSet<GroupId> {
+        self.shared.segments.take_damaged()
     }
 
     /// Damage of which recovery could not exclude that it held the only trace of a group. While it is set, a

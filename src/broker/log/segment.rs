@@ -1,11 +1,12 @@
 //! Segment files: their names, their creation, and the table of open ones that readers share with the writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use chronik_core::ids::GroupId;
+use parking_lot::{Mutex, RwLock};
 
 use super::codec::{SEGMENT_HEADER, SegmentHeader};
 use super::disk::{Disk, DiskFile};
@@ -21,25 +22,36 @@ pub(super) struct Segment {
     pub(super) file: Arc<dyn DiskFile>,
 }
 
-/// The open segments by number.
+/// The open segments by number, and the groups of which somebody found damage in them.
 #[derive(Default)]
-pub(super) struct SegmentTable(RwLock<BTreeMap<u32, Arc<Segment>>>);
+pub(super) struct SegmentTable {
+    open: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    damaged: Mutex<BTreeSet<GroupId>>,
+}
 
 impl SegmentTable {
     pub(super) fn get(&self, number: u32) -> Option<Arc<Segment>> {
-        self.0.read().get(&number).cloned()
+        self.open.read().get(&number).cloned()
     }
 
     pub(super) fn insert(&self, segment: Arc<Segment>) {
-        self.0.write().insert(segment.number, segment);
+        self.open.write().insert(segment.number, segment);
     }
 
     pub(super) fn remove(&self, number: u32) -> Option<Arc<Segment>> {
-        self.0.write().remove(&number)
+        self.open.write().remove(&number)
     }
 
     pub(super) fn numbers(&self) -> Vec<u32> {
-        self.0.read().keys().copied().collect()
+        self.open.read().keys().copied().collect()
+    }
+
+    pub(super) fn note_damaged(&self, group: GroupId) {
+        self.damaged.lock().insert(group);
+    }
+
+    pub(super) fn take_damaged(&self) -> BTreeSet<GroupId> {
+        std::mem::take(&mut self.damaged.lock())
     }
 }
 

@@ -49,6 +49,7 @@ pub struct BrokerMetrics {
     request_memory_waits: IntCounter,
     peers_up: IntGauge,
     peer_bytes: IntCounterVec,
+    raft_messages: IntCounterVec,
     metadata_applied: IntGauge,
     metadata_leader: IntGauge,
 }
@@ -135,6 +136,12 @@ impl BrokerMetrics {
                 &["lane", "direction"],
                 "Bytes exchanged with other brokers.",
             )?,
+            raft_messages: counters(
+                r,
+                "chronik_raft_messages_sent_total",
+                &["group"],
+                "Raft messages sent to other brokers, for the metadata group and for all partitions.",
+            )?,
             metadata_applied: gauge(r, "chronik_metadata_applied_index", "Metadata log index applied here.")?,
             metadata_leader: gauge(
                 r,
@@ -187,6 +194,12 @@ impl BrokerMetrics {
     pub fn set_peer_bytes(&self, lane: &str, sent: u64, received: u64) {
         raise(&self.peer_bytes.with_label_values(&[lane, "sent"]), sent);
         raise(&self.peer_bytes.with_label_values(&[lane, "received"]), received);
+    }
+
+    /// Raft messages sent since the start.
+    pub fn set_raft_messages(&self, metadata: u64, partitions: u64) {
+        raise(&self.raft_messages.with_label_values(&["metadata"]), metadata);
+        raise(&self.raft_messages.with_label_values(&["partitions"]), partitions);
     }
 
     /// How far metadata is applied here, and whether this broker leads its group.

@@ -39,6 +39,7 @@ pub struct PartitionMetrics {
     isr_expands: IntCounter,
     leader_changes: IntCounter,
     replicas: IntGauge,
+    quiet: IntGauge,
     quarantined: IntGauge,
     offline: IntGauge,
     unknown: IntGauge,
@@ -78,6 +79,11 @@ impl PartitionMetrics {
                 "Times this broker began to lead a partition.",
             )?,
             replicas: gauge(r, "chronik_replicas", "Replicas on this broker.")?,
+            quiet: gauge(
+                r,
+                "chronik_quiet_replicas",
+                "Replicas on this broker whose partition rests: nothing happens in it, and nothing is sent for it.",
+            )?,
             quarantined: gauge(
                 r,
                 "chronik_quarantined_replicas",
@@ -118,9 +124,10 @@ impl PartitionMetrics {
         raise(&self.leader_changes, led);
     }
 
-    /// Replicas on this broker, and how many of them are out of service.
-    pub fn set_replicas(&self, all: usize, quarantined: usize) {
+    /// Replicas on this broker, how many of them are out of service, and how many rest.
+    pub fn set_replicas(&self, all: usize, quarantined: usize, quiet: usize) {
         self.replicas.set(value(all));
+        self.quiet.set(value(quiet));
         self.quarantined.set(value(quarantined));
     }
 

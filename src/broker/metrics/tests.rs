@@ -154,7 +154,7 @@ fn the_inside_is_seen() {
     metrics.broker.set_peer_bytes("control", 5, 6);
     metrics.broker.set_metadata(77, true);
     metrics.partitions.set_changes(2, 1, 3);
-    metrics.partitions.set_replicas(6, 1);
+    metrics.partitions.set_replicas(6, 1, 4);
     metrics.partitions.set_cluster(3, 4);
     for line in [
         r#"chronik_log_sync_duration_seconds_bucket{le="0.0001"} 0"#,

@@ -299,9 +299,25 @@ impl Group {
         least + (mixed >> 33) as usize % least
     }
 
+    /// Lets the election clock begin anew: the group did not tick, and that was nobody's silence.
+    pub fn restart_clock(&mut self) {
+        self.node.raft.election_elapsed = 0;
+    }
+
+    /// Whether there is something to drain.
+    pub fn has_news(&self) -> bool {
+        self.node.has_ready()
+    }
+
+    /// The commit index that a follower said it knows, as far as this leader heard.
+    pub fn known_commit(&self, replica: ReplicaId) -> Option<LogIndex> {
+        self.node.raft.prs().get(replica.0).map(|progress| progress.committed_index)
+    }
+
     /// Takes in another replica's message.
     pub fn step(&mut self, message: RaftMessage) -> Result<(), GroupFault> {
         self.check_heartbeat(&message.0)?;
+        self.check_office(&message.0);
         match self.node.step(message.0) {
             // A message from a replica that left, or one that raft ignores by itself, is no fault.
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
@@ -322,6 +338,15 @@ impl Group {
         Ok(())
     }
 
+    /// A leader that asks for votes in a later term leads no more: nobody need wait for its lease to end.
+    fn check_office(&mut self, message: &Message) {
+        let asks =
+            matches!(message.get_msg_type(), MessageType::MsgRequestPreVote | MessageType::MsgRequestVote);
+        if asks && message.from == self.node.raft.leader_id && message.term > self.node.raft.term {
+            self.forget_leader();
+        }
+    }
+
     /// Starts an election now; the pre-vote keeps it from disturbing a leader that others still hear.
     pub fn campaign(&mut self) -> Result<(), GroupFault> {
         Ok(self.node.campaign()?)
@@ -331,6 +356,15 @@ impl Group {
     pub fn forget_leader(&mut self) {
         let raft = &mut self.node.raft;
         if raft.state == StateRole::Follower && raft.leader_id != 0 {
+            let term = raft.term;
+            raft.become_follower(term, 0);
+        }
+    }
+
+    /// Leads no more, without anybody known who does.
+    pub fn step_down(&mut self) {
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader {
             let term = raft.term;
             raft.become_follower(term, 0);
         }

@@ -73,6 +73,16 @@ impl RaftMessage {
         self.0.get_msg_type() == MessageType::MsgAppendResponse && !self.0.reject
     }
 
+    /// Whether it only answers: its sender wants nothing.
+    pub fn is_answer(&self) -> bool {
+        matches!(self.0.get_msg_type(), MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse)
+    }
+
+    /// Whether a leader sends such a message while its group is awake, and never late: a heartbeat overtakes nothing.
+    pub fn is_heartbeat(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgHeartbeat
+    }
+
     /// Whether it answers a heartbeat: it proves that the sender lives.
     pub fn is_heartbeat_answer(&self) -> bool {
         self.0.get_msg_type() == MessageType::MsgHeartbeatResponse

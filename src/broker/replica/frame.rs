@@ -4,6 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chronik_core::ids::{GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::view::{PartitionView, ViewVersion};
 
+use super::views::Digest;
 use crate::quorum::{MessageError, RaftMessage};
 
 /// A leader's high watermark, for its followers.
@@ -17,6 +18,17 @@ pub struct LeaderHighWatermark {
     pub index: LogIndex,
 }
 
+/// A group whose leader lets it rest: all that is known of it is on every disk that lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QuietGroup {
+    /// The group.
+    pub group: GroupId,
+    /// The leader's term.
+    pub term: Term,
+    /// The end of the log, which is also the commit and the high watermark.
+    pub end: LogIndex,
+}
+
 /// One frame between two brokers.
 #[derive(Clone, Debug)]
 pub enum Frame {
@@ -26,15 +38,23 @@ pub enum Frame {
     HighWatermarks(Vec<LeaderHighWatermark>),
     /// Views of partitions that the sender leads and that changed.
     Views(Vec<PartitionView>),
-    /// The sender's pulse: metadata it has applied, and the versions of all views it stands by.
+    /// The sender's pulse: metadata it has applied, and all views it stands by.
     Pulse {
         /// Metadata log index the sender has applied.
         metadata_index: LogIndex,
         /// The sender hands its leaderships over and takes no new ones.
         draining: bool,
-        /// Views that still hold, by group.
-        confirmed: Vec<(GroupId, ViewVersion)>,
+        /// Views that still hold.
+        views: Digest,
     },
+    /// The receiver's pulse does not fit what the sender knows: which views does it stand by?
+    WantConfirmed,
+    /// All views that the sender stands by, one by one.
+    Confirmed(Vec<(GroupId, ViewVersion)>),
+    /// The sender, which leads these groups, lets them rest.
+    Quiet(Vec<QuietGroup>),
+    /// These groups must not rest: the sender's replicas of them do not.
+    Wake(Vec<GroupId>),
     /// The sender lacks these views, which the receiver confirmed.
     WantViews(Vec<GroupId>),
     /// Metadata commands that groups led by the sender call for; repeated until they no longer do.
@@ -67,10 +87,14 @@ const HIGH_WATERMARKS: u8 = 2;
 const VIEWS: u8 = 3;
 const WANT_VIEWS: u8 = 5;
 const COMMANDS: u8 = 6;
-/// 4 was a pulse that did not say whether its sender drains.
-const PULSE: u8 = 7;
 const ELECT_PREFERRED: u8 = 8;
 const QUARANTINED: u8 = 9;
+/// 4 and 7 were pulses that listed every view.
+const PULSE: u8 = 10;
+const WANT_CONFIRMED: u8 = 11;
+const CONFIRMED: u8 = 12;
+const QUIET: u8 = 13;
+const WAKE: u8 = 14;
 
 const TRIPLE_BYTES: usize = 24;
 
@@ -124,12 +148,27 @@ impl Frame {
                 bytes.put_u8(VIEWS);
                 serde_json::to_writer((&mut bytes).writer(), views).expect("views always serialise");
             }
-            Frame::Pulse { metadata_index, draining, confirmed } => {
-                bytes.reserve(10 + confirmed.len() * TRIPLE_BYTES);
+            Frame::Pulse { metadata_index, draining, views } => {
                 bytes.put_u8(PULSE);
                 bytes.put_u64_le(*metadata_index);
                 bytes.put_u8(u8::from(*draining));
-                confirmed.iter().for_each(|(group, at)| put_triple(&mut bytes, *group, at.term, at.version));
+                bytes.put_u64_le(views.count);
+                bytes.put_u64_le(views.sum);
+            }
+            Frame::WantConfirmed => bytes.put_u8(WANT_CONFIRMED),
+            Frame::Confirmed(views) => {
+                bytes.reserve(1 + views.len() * TRIPLE_BYTES);
+                bytes.put_u8(CONFIRMED);
+                views.iter().for_each(|(group, at)| put_triple(&mut bytes, *group, at.term, at.version));
+            }
+            Frame::Quiet(groups) => {
+                bytes.reserve(1 + groups.len() * TRIPLE_BYTES);
+                bytes.put_u8(QUIET);
+                groups.iter().for_each(|quiet| put_triple(&mut bytes, quiet.group, quiet.term, quiet.end));
+            }
+            Frame::Wake(groups) => {
+                bytes.put_u8(WAKE);
+                groups.iter().for_each(|group| put_triple(&mut bytes, *group, 0, 0));
             }
             Frame::ElectPreferred(groups) => {
                 bytes.put_u8(ELECT_PREFERRED);
@@ -176,11 +215,21 @@ impl Frame {
             PULSE => {
                 let metadata_index = bytes.try_get_u64_le().map_err(|_| FrameError::Cut)?;
                 let draining = bytes.try_get_u8().map_err(|_| FrameError::Cut)? != 0;
-                let confirmed = triples(bytes)?
-                    .map(|(group, term, version)| (group, ViewVersion { term, version }))
-                    .collect();
-                Ok(Frame::Pulse { metadata_index, draining, confirmed })
+                let count = bytes.try_get_u64_le().map_err(|_| FrameError::Cut)?;
+                let sum = bytes.try_get_u64_le().map_err(|_| FrameError::Cut)?;
+                Ok(Frame::Pulse { metadata_index, draining, views: Digest { count, sum } })
             }
+            WANT_CONFIRMED => Ok(Frame::WantConfirmed),
+            CONFIRMED => {
+                let views = triples(bytes)?;
+                let views = views.map(|(group, term, version)| (group, ViewVersion { term, version }));
+                Ok(Frame::Confirmed(views.collect()))
+            }
+            QUIET => {
+                let groups = triples(bytes)?.map(|(group, term, end)| QuietGroup { group, term, end });
+                Ok(Frame::Quiet(groups.collect()))
+            }
+            WAKE => Ok(Frame::Wake(triples(bytes)?.map(|(group, _, _)| group).collect())),
             QUARANTINED => {
                 let replicas = triples(bytes)?.map(|(group, replica, _)| (group, ReplicaId(replica)));
                 Ok(Frame::Quarantined(replicas.collect()))
@@ -228,17 +277,31 @@ mod tests {
 
     #[test]
     fn a_pulse_survives_the_wire() {
-        let frame = Frame::Pulse {
-            metadata_index: 7,
-            draining: true,
-            confirmed: vec![(GroupId(2), ViewVersion { term: 3, version: 4 })],
-        };
-        let Frame::Pulse { metadata_index, draining, confirmed } = Frame::decode(frame.encode()).unwrap()
-        else {
+        let views = Digest { count: 2, sum: u64::MAX };
+        let bytes = Frame::Pulse { metadata_index: 7, draining: true, views }.encode();
+        assert!(matches!(Frame::decode(bytes.slice(..bytes.len() - 1)), Err(FrameError::Cut)));
+        let Frame::Pulse { metadata_index, draining, views: read } = Frame::decode(bytes).unwrap() else {
             panic!("another kind");
         };
-        assert_eq!((metadata_index, draining), (7, true));
-        assert_eq!(confirmed, [(GroupId(2), ViewVersion { term: 3, version: 4 })]);
+        assert_eq!((metadata_index, draining, read), (7, true, views));
+    }
+
+    #[test]
+    fn quiet_groups_and_confirmed_views_survive_the_wire() {
+        let quiet = QuietGroup { group: GroupId(2), term: 3, end: 4 };
+        let Frame::Quiet(read) = Frame::decode(Frame::Quiet(vec![quiet]).encode()).unwrap() else {
+            panic!("another kind");
+        };
+        assert_eq!(read, [quiet]);
+        let views = vec![(GroupId(2), ViewVersion { term: 3, version: 4 })];
+        let Frame::Confirmed(read) = Frame::decode(Frame::Confirmed(views.clone()).encode()).unwrap() else {
+            panic!("another kind");
+        };
+        assert_eq!(read, views);
+        let Frame::Wake(read) = Frame::decode(Frame::Wake(vec![GroupId(5)]).encode()).unwrap() else {
+            panic!("another kind");
+        };
+        assert_eq!(read, [GroupId(5)]);
     }
 
     #[test]

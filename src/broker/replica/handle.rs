@@ -54,9 +54,11 @@ pub struct PartitionHandle {
     leadership: RwLock<Leadership>,
     high_watermark: AtomicI64,
     epoch_start_reached: AtomicBool,
-    followers: RwLock<Vec<FollowerLag>>,
+    /// With when they were noted, on the broker's monotonic clock.
+    followers: RwLock<(Vec<FollowerLag>, u64)>,
     readable_followers: RwLock<Vec<BrokerId>>,
     in_sync: AtomicBool,
+    quiet: AtomicBool,
     progress: watch::Sender<u64>,
 }
 
@@ -81,6 +83,7 @@ impl PartitionHandle {
             followers: RwLock::default(),
             readable_followers: RwLock::default(),
             in_sync: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
             progress: watch::Sender::new(0),
         }
     }
@@ -115,13 +118,13 @@ impl PartitionHandle {
         self.progress.subscribe()
     }
 
-    /// Each follower's lag as of the last check, if this broker leads.
-    pub fn followers(&self) -> Vec<FollowerLag> {
+    /// Each follower's lag as of the last check, and when that was, if this broker leads.
+    pub fn followers(&self) -> (Vec<FollowerLag>, u64) {
         self.followers.read().clone()
     }
 
-    pub(super) fn set_followers(&self, followers: Vec<FollowerLag>) {
-        *self.followers.write() = followers;
+    pub(super) fn set_followers(&self, followers: Vec<FollowerLag>, noted_ms: u64) {
+        *self.followers.write() = (followers, noted_ms);
     }
 
     /// If this broker leads: followers that consumers may be sent to, as of the last check.
@@ -131,6 +134,15 @@ impl PartitionHandle {
 
     pub(super) fn set_readable_followers(&self, followers: Vec<BrokerId>) {
         *self.readable_followers.write() = followers;
+    }
+
+    /// Whether its group rests: nothing happens, every live replica has everything, and nothing is sent.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Relaxed);
     }
 
     /// Whether this replica is in the ISR of the newest view heard.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use chronik_core::ids::{BrokerId, ReplicaId};
+use chronik_core::ids::{BrokerId, LogIndex, ReplicaId, Term};
 
 use super::metadata::Metadata;
 use super::partition::Partition;
@@ -22,6 +22,14 @@ pub(super) struct InFlight {
     pub(super) after_sync: Vec<Outgoing>,
 }
 
+/// A group in which nothing happens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Still {
+    pub(super) term: Term,
+    pub(super) end: LogIndex,
+    pub(super) ticks: usize,
+}
+
 /// One group on this broker.
 pub(super) struct Hosted {
     pub(super) group: Group,
@@ -31,11 +39,13 @@ pub(super) struct Hosted {
     pub(super) unsaved: Option<HardState>,
     /// When this replica may stand for election next, while it knows no leader.
     pub(super) next_campaign_ms: Option<u64>,
+    /// Where the group has stood at the last ticks, and for how many, if this replica leads it and nothing is to be done.
+    pub(super) still: Option<Still>,
 }
 
 impl Hosted {
     pub(super) fn new(group: Group, serves: Serves) -> Self {
-        Self { group, serves, in_flight: VecDeque::new(), unsaved: None, next_campaign_ms: None }
+        Self { group, serves, in_flight: VecDeque::new(), unsaved: None, next_campaign_ms: None, still: None }
     }
 
     /// The broker that holds a replica of this group. Metadata replicas have their broker's number.
@@ -78,9 +88,14 @@ impl Hosted {
         }
     }
 
-    pub(super) fn follows(&self, broker: BrokerId) -> bool {
+    /// The broker that this replica follows.
+    pub(super) fn followed(&self) -> Option<BrokerId> {
         let GroupRole { leads, leader, .. } = self.group.role();
-        !leads && leader.is_some_and(|leader| self.broker_of(leader) == Some(broker))
+        leader.filter(|_| !leads).and_then(|leader| self.broker_of(leader))
+    }
+
+    pub(super) fn follows(&self, broker: BrokerId) -> bool {
+        self.followed() == Some(broker)
     }
 
     pub(super) fn partition(&self) -> Option<&Partition> {

@@ -24,6 +24,10 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn push(&mut self, index: LogIndex, appended: Appended, deadline_ms: u64, reply: AppendReply) {
         let waiter = Waiter { index, appended, deadline_ms, reply };
         self.next_deadline_ms =

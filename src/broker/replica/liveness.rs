@@ -23,6 +23,8 @@ struct Peer {
     metadata_index: LogIndex,
     /// It hands its leaderships over.
     draining: bool,
+    /// When its engine was last heard; of no meaning while it is lost.
+    pulse_ms: u64,
 }
 
 /// The brokers as this one hears them.
@@ -67,8 +69,21 @@ impl Liveness {
         heard.map(|peer| peer.metadata_index).min().unwrap_or(LogIndex::MAX)
     }
 
-    /// Notes that a broker is heard.
-    pub fn up(&self, broker: BrokerId, incarnation: Incarnation) {
+    /// When a broker's engine was last heard, if it is heard now.
+    pub fn pulse_ms(&self, broker: BrokerId) -> Option<u64> {
+        self.peers.read().get(&broker).filter(|peer| peer.incarnation.is_some()).map(|peer| peer.pulse_ms)
+    }
+
+    /// Brokers that are heard while nothing came from their engines for more than `limit_ms`.
+    pub fn without_pulse(&self, limit_ms: u64, now_ms: u64) -> Vec<BrokerId> {
+        let peers = self.peers.read();
+        let overdue = |peer: &Peer| now_ms.saturating_sub(peer.pulse_ms) > limit_ms;
+        let heard = peers.iter().filter(|(_, peer)| peer.incarnation.is_some());
+        heard.filter(|(_, peer)| overdue(peer)).map(|(broker, _)| *broker).collect()
+    }
+
+    /// Notes at `now_ms` that a broker is heard.
+    pub fn up(&self, broker: BrokerId, incarnation: Incarnation, now_ms: u64) {
         self.peers.write().insert(
             broker,
             Peer {
@@ -77,6 +92,7 @@ impl Liveness {
                 lost_ms: 0,
                 metadata_index: 0,
                 draining: false,
+                pulse_ms: now_ms,
             },
         );
     }
@@ -86,7 +102,14 @@ impl Liveness {
         let mut peers = self.peers.write();
         let lost_ms =
             peers.get(&broker).filter(|peer| peer.loss.is_some()).map_or(now_ms, |peer| peer.lost_ms);
-        let lost = Peer { incarnation: None, loss: Some(loss), lost_ms, metadata_index: 0, draining: false };
+        let lost = Peer {
+            incarnation: None,
+            loss: Some(loss),
+            lost_ms,
+            metadata_index: 0,
+            draining: false,
+            pulse_ms: 0,
+        };
         peers.insert(broker, lost);
     }
 
@@ -103,11 +126,13 @@ impl Liveness {
         self.peers.read().get(&broker).is_some_and(|peer| peer.draining)
     }
 
-    /// Notes a broker's pulse: how much metadata it has applied, and whether it hands its leaderships over.
-    pub fn pulse(&self, broker: BrokerId, metadata_index: LogIndex, draining: bool) {
-        if let Some(peer) = self.peers.write().get_mut(&broker) {
-            peer.metadata_index = peer.metadata_index.max(metadata_index);
-            peer.draining = draining;
-        }
+    /// Notes a broker's pulse at `now_ms`: how much metadata it has applied, and whether it hands its leaderships over.
+    /// True if it no longer does.
+    pub fn pulse(&self, broker: BrokerId, metadata_index: LogIndex, draining: bool, now_ms: u64) -> bool {
+        let mut peers = self.peers.write();
+        let Some(peer) = peers.get_mut(&broker) else { return false };
+        peer.metadata_index = peer.metadata_index.max(metadata_index);
+        peer.pulse_ms = now_ms;
+        std::mem::replace(&mut peer.draining, draining) && !draining
     }
 }

@@ -60,10 +60,14 @@ impl<T: Transport> Outbox<T> {
         }
     }
 
-    /// Sends a frame of another kind at once.
+    /// Sends a frame of another kind at once; false if it was dropped.
+    pub(super) fn try_send(&self, to: BrokerId, frame: Bytes) -> bool {
+        self.transport.send(to, Lane::Control, frame)
+    }
+
+    /// Sends a frame of another kind at once. What it carries is repeated with the next pulse.
     pub(super) fn send(&self, to: BrokerId, frame: Bytes) {
-        // What it carries is repeated with the next pulse.
-        let _ = self.transport.send(to, Lane::Control, frame);
+        let _ = self.try_send(to, frame);
     }
 
     /// Hands over all that was collected; gives the appends that were lost.

@@ -1,5 +1,7 @@
 //! One Kafka partition's replica on top of its Raft group: appends, ISR, high watermark, view, caretaker. No I/O.
 
+mod quiet;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,7 +19,7 @@ use chronik_core::view::{FollowerLag, PartitionView, ViewVersion};
 
 use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
-use super::engine::{IsrChanges, MemberState};
+use super::engine::{EngineCounts, MemberState};
 use super::handle::{Leadership, PartitionHandle};
 use super::leading::{Leading, Parked, Waiters};
 use super::liveness::Liveness;
@@ -34,7 +36,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) liveness: &'a Liveness,
     pub(super) views: &'a Views,
     pub(super) metadata_index: LogIndex,
-    pub(super) isr_changes: &'a IsrChanges,
+    pub(super) counts: &'a EngineCounts,
 }
 
 /// A replica's Raft id and the broker that holds it.
@@ -144,7 +146,7 @@ impl Partition {
         self.role = role;
         self.mark.begin_term(role.term);
         if changed_leadership {
-            self.stop_leading();
+            self.stop_leading(around);
             if role.leads {
                 self.start_leading(group, around);
             }
@@ -160,7 +162,7 @@ impl Partition {
     }
 
     fn start_leading(&mut self, group: &Group, around: Surroundings<'_>) {
-        around.isr_changes.leaderships.fetch_add(1, Ordering::Relaxed);
+        around.counts.leaderships.fetch_add(1, Ordering::Relaxed);
         let known = around.views.last(self.group());
         let last_isr: Vec<ReplicaId> = known
             .iter()
@@ -200,18 +202,19 @@ impl Partition {
         );
     }
 
-    fn stop_leading(&mut self) {
+    fn stop_leading(&mut self, around: Surroundings<'_>) {
         let Some(mut leading) = self.leading.take() else { return };
+        around.views.disown(self.group(), around.own);
         leading.for_all.fail(&unconfirmed(Acks::All, &leading, self.effective_min_isr()));
         leading.for_leader.fail(&unconfirmed(Acks::Leader, &leading, self.effective_min_isr()));
         self.producers.forget_refusals();
-        self.handle.set_followers(Vec::new());
+        self.handle.set_followers(Vec::new(), 0);
         self.handle.set_readable_followers(Vec::new());
     }
 
     /// Leaves service: every waiting produce is answered.
     pub(super) fn quarantine(&mut self, reason: String, around: Surroundings<'_>) {
-        self.stop_leading();
+        self.stop_leading(around);
         for (_, reply) in self.parked.take() {
             drop(reply.send(Err(self.not_leader())));
         }
@@ -345,8 +348,8 @@ impl Partition {
 
     fn report(&self, change: Option<IsrChange>, around: Surroundings<'_>) {
         let Some(change) = change else { return };
-        around.isr_changes.expands.fetch_add(change.joined.len() as u64, Ordering::Relaxed);
-        around.isr_changes.shrinks.fetch_add(change.left.len() as u64, Ordering::Relaxed);
+        around.counts.expands.fetch_add(change.joined.len() as u64, Ordering::Relaxed);
+        around.counts.shrinks.fetch_add(change.left.len() as u64, Ordering::Relaxed);
         for replica in &change.joined {
             let broker = self.broker_of(*replica).map_or(0, |broker| broker.0);
             tracing::info!(topic = %self.handle.topic_name, partition = self.handle.partition, broker, "expand ISR");
@@ -365,19 +368,21 @@ impl Partition {
         self.handle.set_in_sync(isr.contains(&around.own));
     }
 
-    /// Another broker published its view as leader: a caretaker of an epoch up to that one gives way.
-    pub(super) fn hear_of_leader(&mut self, term: Term, around: Surroundings<'_>) {
+    /// Another broker published its view as leader: a caretaker of an epoch up to that one gives way. True if Raft has not
+    /// told of such a term here.
+    pub(super) fn hear_of_leader(&mut self, term: Term, around: Surroundings<'_>) -> bool {
         if term >= self.real_leader.epoch && !self.role.leads {
             self.leaderless_since_ms = Some(around.now.ms);
             self.set_caretaker(None, around);
             self.show_leadership();
         }
+        term > self.role.term
     }
 
     /// Shows each follower's lag to whoever asks this broker.
     pub(super) fn show_followers(&self, now: Now) {
         if let Some(leading) = &self.leading {
-            self.handle.set_followers(self.follower_lags(now));
+            self.handle.set_followers(self.follower_lags(now), now.ms);
             let stats = leading.tracker.stats(now.ms).into_iter();
             let close = stats.filter(|stats| stats.in_sync && stats.lag_ms <= READABLE_LAG_MS);
             let brokers = close.filter_map(|stats| self.broker_of(stats.replica)).collect();
@@ -674,6 +679,11 @@ impl Partition {
     /// The view this leader stands by.
     pub(super) fn published(&self) -> Option<&PartitionView> {
         self.leading.as_ref().and_then(|leading| leading.published.as_ref())
+    }
+
+    /// Whether followers have not been told of the high watermark yet.
+    pub(super) fn has_untold_high_watermark(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.told != self.mark.value())
     }
 
     /// The high watermark to tell followers, if it moved since the last time.

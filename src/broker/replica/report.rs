@@ -7,13 +7,13 @@ use chronik_core::ids::{BrokerId, ClusterId};
 use chronik_core::metadata::{Partition, Topic};
 use chronik_core::replication::high_watermark::effective_min_isr;
 use chronik_core::view::{
-    BrokerReport, ClusterReport, ListenerReport, PartitionReport, PartitionState, PartitionTotals,
-    TopicReport,
+    BrokerReport, ClusterReport, FollowerLag, ListenerReport, PartitionReport, PartitionState,
+    PartitionTotals, TopicReport,
 };
 
 use super::clock::Clock;
 use super::engine::Shared;
-use super::handle::Leadership;
+use super::handle::{Leadership, PartitionHandle};
 use super::views::Known;
 
 /// Clients are told of a dead broker for this long: a restart takes less, and connections to it are refused at once.
@@ -114,10 +114,27 @@ impl Reports {
     fn add_own_replica(&self, topic: &Topic, report: &mut PartitionReport) {
         let Some(replica) = self.shared.partitions.get(topic.id, report.partition) else { return };
         report.high_watermark = Some(replica.high_watermark());
-        report.followers = replica.followers();
+        report.followers = self.followers(&replica);
         if let Leadership::Quarantined { reason } = replica.leadership() {
             report.quarantined = Some(reason);
         }
+    }
+
+    /// Each follower's lag now: it was noted at the last check, and nothing is checked while a group rests.
+    fn followers(&self, replica: &PartitionHandle) -> Vec<FollowerLag> {
+        let now = self.clock.now();
+        let (mut followers, noted_ms) = replica.followers();
+        let age_ms = now.ms.saturating_sub(noted_ms);
+        for follower in &mut followers {
+            if follower.lag_ms > 0 {
+                follower.lag_ms += age_ms;
+            }
+            // Then the whole broker is heard instead of each replica on it.
+            let heard_ms = self.shared.liveness.pulse_ms(follower.broker).filter(|_| replica.is_quiet());
+            let heard_ms = heard_ms.map_or(0, |ms| now.unix_ms.saturating_sub(now.ms.saturating_sub(ms)));
+            follower.last_heartbeat_ms = follower.last_heartbeat_ms.max(heard_ms);
+        }
+        followers
     }
 
     /// One topic; with its partitions, or with totals alone.
@@ -208,7 +225,7 @@ mod tests {
     use tokio::sync::watch;
     use uuid::Uuid;
 
-    use super::super::{IsrChanges, Liveness, Loss, Now, Partitions, Views};
+    use super::super::{EngineCounts, Liveness, Loss, Now, Partitions, Views};
     use super::*;
 
     /// A clock that stands where it was put.
@@ -250,7 +267,7 @@ mod tests {
             liveness: Arc::new(Liveness::new(BrokerId(1))),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
-            isr_changes: Arc::new(IsrChanges::default()),
+            counts: Arc::new(EngineCounts::default()),
             formed: watch::Sender::new(None),
             generation: watch::Sender::new(None),
         };
@@ -263,7 +280,7 @@ mod tests {
         let reports = reports(Arc::clone(&clock) as _);
         let listed = || [1, 2, 3].map(|id| reports.is_listed(BrokerId(id)));
         let liveness = &reports.shared.liveness;
-        liveness.up(BrokerId(2), Incarnation { disk: DiskId(Uuid::from_u128(2)), start: 1 });
+        liveness.up(BrokerId(2), Incarnation { disk: DiskId(Uuid::from_u128(2)), start: 1 }, 0);
         assert_eq!(listed(), [true, true, true], "of broker 3 nothing is known yet");
         liveness.down(BrokerId(3), Loss::Dead, 0);
         clock.0.store(LISTED_AFTER_DEATH_MS, Ordering::Relaxed);

@@ -3,10 +3,12 @@
 
 mod answers;
 mod changes;
+mod elections;
 mod end;
 mod members;
 pub mod mirror;
 mod moves;
+mod quiet;
 mod replicas;
 pub mod watch;
 
@@ -21,6 +23,7 @@ use self::members::History;
 use self::mirror::{Digest, Disk, MirrorOp};
 use self::moves::{Moving, Replicas};
 use crate::batch::Tag;
+use crate::time::Micros;
 use crate::world::{M, World};
 
 /// A property that did not hold.
@@ -75,6 +78,8 @@ pub struct Checks {
     /// The newest metadata that anybody has applied.
     pub newest_metadata: Option<Arc<ClusterState>>,
     replicas: Replicas,
+    /// Since when a partition has had no leader, although it could have one.
+    leaderless: BTreeMap<usize, Micros>,
     /// Moves under way.
     moves: BTreeMap<GroupId, Moving>,
 }

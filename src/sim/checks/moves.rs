@@ -199,7 +199,8 @@ impl World {
 
     /// A process ended: it may have led partitions that move.
     pub fn note_lost_leader(&mut self, watches: &BTreeMap<GroupId, Watch>) {
-        for (group, _) in watches.iter().filter(|(_, watch)| watch.leads) {
+        for (group, watch) in watches.iter().filter(|(_, watch)| watch.leads) {
+            self.coverage.add("rest: leader lost", u64::from(watch.quiet));
             if let Some(moving) = self.checks.moves.get_mut(group) {
                 moving.leader_lost = true;
                 let joint =

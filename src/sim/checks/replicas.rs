@@ -30,6 +30,7 @@ impl World {
                 self.check_isr(at, state, before);
                 self.note_view(at, state.group);
             }
+            self.check_quiet(at, state);
             if self.violation.is_some() {
                 return;
             }
@@ -228,6 +229,11 @@ impl World {
         }
     }
 
+    /// Whether a replica has synced all that its leader has.
+    pub(super) fn is_copied(&self, replica: ReplicaId, leader: &ReplicaState) -> bool {
+        self.has(replica, leader, leader.end)
+    }
+
     fn check_isr(&mut self, at: M, state: &ReplicaState, high_watermark: LogIndex) {
         let own = broker_id(at);
         if !state.isr.iter().any(|member| member.broker == own) {
@@ -309,6 +315,7 @@ impl World {
         }
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
         self.check_members(at);
+        self.check_elections();
         for state in states.iter().filter(|state| state.leads && state.group != GroupId::METADATA) {
             self.check_lag_budget(at, state);
         }

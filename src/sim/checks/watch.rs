@@ -37,6 +37,7 @@ pub struct Watch {
     pub parked: Vec<LogIndex>,
     pub caretaker: bool,
     pub quarantined: bool,
+    pub quiet: bool,
     /// Since when it should show itself as caretaker.
     pub stranded_since: Option<Micros>,
 }

@@ -124,7 +124,7 @@ impl World {
     /// Time for a producer to make a batch, and to send what it has.
     pub fn producer_wakes(&mut self, client: usize) {
         self.refresh_routes(client);
-        let (now, making) = (self.now, self.now < self.producing_until);
+        let (now, making) = (self.now, self.now < self.producing_until && self.plan.is_busy(self.now));
         let chance = &mut self.chance.clients;
         let Role::Producer(producer) = &mut self.clients[client].role else { return };
         let pause = producer.plan.pause;

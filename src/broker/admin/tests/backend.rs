@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::super::{AdminBackend, CreateTopicBody, ErrorBody, PatchTopicBody, Problem};
 use crate::metrics::Metrics;
-use crate::replica::{Clock, IsrChanges, Liveness, Now, Partitions, Reports, Shared, Views};
+use crate::replica::{Clock, EngineCounts, Liveness, Now, Partitions, Reports, Shared, Views};
 
 /// A clock that is moved by hand.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl TestBackend {
                 incarnation_start: 1,
             };
             state.apply(id.into(), &Command::RegisterBroker(broker)).into_result().unwrap();
-            liveness.up(BrokerId(id), Incarnation { disk, start: 1 });
+            liveness.up(BrokerId(id), Incarnation { disk, start: 1 }, 0);
         }
         let shared = Shared {
             cluster: watch::Sender::new(Arc::new(state)),
@@ -72,7 +72,7 @@ impl TestBackend {
             liveness: Arc::new(liveness),
             metadata_leader: watch::Sender::new(Some(own)),
             log_stopped: Arc::default(),
-            isr_changes: Arc::new(IsrChanges::default()),
+            counts: Arc::new(EngineCounts::default()),
             formed: watch::Sender::new(None),
             generation: watch::Sender::new(None),
         };

@@ -19,8 +19,13 @@ const CAMPAIGN_STEP_MS: u64 = 250;
 /// A replica that was not elected tries again after this long, and the steps of its place in the order of preference.
 const CAMPAIGN_AGAIN_MS: u64 = 1_000;
 
-/// Partitions handed back to their preferred replicas at one check, once a second, at most.
+/// Elections that begin in one tick, at most: after a broker's death the others shall stay able to do anything else.
+pub(super) const CAMPAIGNS_PER_TICK: usize = 256;
+
+/// Partitions handed back to their preferred replicas at one check, once a second, at most: so many, or a share of all
+/// replicas here. With very many most have no client that could notice.
 const RETURNS_PER_CHECK: usize = 32;
+const SHARE_RETURNED_PER_CHECK: usize = 50;
 
 impl<T: Transport> Engine<T> {
     /// Lets replicas stand in order of preference when no leader is known and a majority could elect one: raft's own
@@ -44,8 +49,13 @@ impl<T: Transport> Engine<T> {
             return;
         }
         let rank = live.iter().position(|broker| *broker == self.config.broker).unwrap_or(live.len()) as u64;
-        let at = *hosted.next_campaign_ms.get_or_insert(now_ms + FIRST_CAMPAIGN_MS + rank * CAMPAIGN_STEP_MS);
-        if now_ms >= at {
+        // With many to be elected, those before it are not through with theirs so soon.
+        let tick_ms = self.config.election_ms / self.config.election_ticks as u64;
+        let queue_ms = (self.leaderless / live.len().max(1) / CAMPAIGNS_PER_TICK) as u64 * tick_ms;
+        let step_ms = CAMPAIGN_STEP_MS + queue_ms;
+        let at = *hosted.next_campaign_ms.get_or_insert(now_ms + FIRST_CAMPAIGN_MS + rank * step_ms);
+        if now_ms >= at && self.campaigns_left > 0 {
+            self.campaigns_left -= 1;
             // Two that split the votes must not stand at the same moment for ever.
             let place =
                 voters.iter().position(|broker| *broker == self.config.broker).unwrap_or(voters.len());
@@ -53,6 +63,24 @@ impl<T: Transport> Engine<T> {
             hosted.next_campaign_ms = Some(now_ms + again);
             self.guard(id, |hosted, _| hosted.group.campaign());
         }
+    }
+
+    /// Others may have been elected while this process stood still, and gone on: what is led here must not be served on
+    /// before they had a chance to say so. Where nobody was, a majority elects this replica again at once.
+    pub(super) fn leave_office(&mut self, stood_ms: u64) {
+        let led: Vec<GroupId> =
+            self.hosted.iter().filter(|(_, hosted)| hosted.group.role().leads).map(|(id, _)| *id).collect();
+        tracing::warn!(stood_ms, groups = led.len(), "this process stood still: give up leaderships");
+        for id in &led {
+            self.guard(*id, |hosted, around| {
+                hosted.group.step_down();
+                if let Serves::Partition(partition) = &mut hosted.serves {
+                    partition.follow_role(&hosted.group, around);
+                }
+                Ok(())
+            });
+        }
+        self.stir(&led);
     }
 
     pub(super) fn may_lead(&self) -> bool {
@@ -64,10 +92,12 @@ impl<T: Transport> Engine<T> {
         if !self.may_lead() {
             return;
         }
-        let groups: Vec<GroupId> = self.hosted.keys().copied().collect();
+        // A leader whose preferred replica may come to lead does not rest.
+        let groups: Vec<GroupId> = self.awake.iter().copied().collect();
+        let most = RETURNS_PER_CHECK.max(self.hosted.len() / SHARE_RETURNED_PER_CHECK);
         let mut returned = 0;
         for id in groups {
-            if returned == RETURNS_PER_CHECK {
+            if returned == most {
                 return;
             }
             returned += usize::from(self.hand_to_preferred(id, preferred::should_lead));
@@ -104,8 +134,8 @@ impl<T: Transport> Engine<T> {
         };
         match partition.preferred(group, around) {
             Some((replica, outlook)) if fits(&outlook) && !group.is_transferring() => {
-                group.transfer_leadership(replica);
-                self.touched.insert(id);
+                self.wake(id);
+                self.transfer(id, replica);
                 true
             }
             _ => false,
@@ -116,27 +146,38 @@ impl<T: Transport> Engine<T> {
         if self.may_lead() {
             return;
         }
-        let mut left = 0;
-        for (id, hosted) in &mut self.hosted {
-            if !hosted.group.role().leads {
-                continue;
-            }
-            let around = surroundings(&self.config, &self.shared, self.now);
-            let successor = match &hosted.serves {
-                Serves::Partition(partition) => partition.best_successor(&hosted.group, around),
-                Serves::Metadata(_) => metadata_successor(hosted, around),
-            };
-            let Some(successor) = successor else { continue };
-            left += 1;
-            if !hosted.group.is_transferring() {
-                hosted.group.transfer_leadership(successor);
-                self.touched.insert(*id);
-            }
+        let successors: Vec<(GroupId, ReplicaId)> =
+            self.hosted.iter().filter_map(|(id, hosted)| Some((*id, self.successor(hosted)?))).collect();
+        for (id, successor) in &successors {
+            self.wake(*id);
+            self.transfer(*id, *successor);
         }
-        if left == 0 {
+        if successors.is_empty() {
             for reply in self.draining.iter_mut().flat_map(|replies| replies.drain(..)) {
                 let _ = reply.send(());
             }
+        }
+    }
+}
+
+impl<T: Transport> Engine<T> {
+    /// Who takes over a group that is led here, if somebody can.
+    fn successor(&self, hosted: &Hosted) -> Option<ReplicaId> {
+        if !hosted.group.role().leads {
+            return None;
+        }
+        let around = surroundings(&self.config, &self.shared, self.now);
+        match &hosted.serves {
+            Serves::Partition(partition) => partition.best_successor(&hosted.group, around),
+            Serves::Metadata(_) => metadata_successor(hosted, around),
+        }
+    }
+
+    fn transfer(&mut self, id: GroupId, to: ReplicaId) {
+        let Some(hosted) = self.hosted.get_mut(&id) else { return };
+        if !hosted.group.is_transferring() {
+            hosted.group.transfer_leadership(to);
+            self.touched.insert(id);
         }
     }
 }

@@ -41,7 +41,7 @@ impl<T: Transport> Engine<T> {
 
     pub(super) fn quarantine(&mut self, id: GroupId, reason: String) {
         let Some(mut hosted) = self.hosted.remove(&id) else { return };
-        self.touched.remove(&id);
+        self.forget_rest(id);
         let damage = hosted.group.damage().map(|damage| format!("{reason}: {damage}"));
         let reason = damage.unwrap_or(reason);
         match &mut hosted.serves {
@@ -53,6 +53,7 @@ impl<T: Transport> Engine<T> {
                 let around = surroundings(&self.config, &self.shared, self.now);
                 partition.quarantine(reason, around);
                 self.quarantined.insert(id, self.now.ms);
+                self.wake_members(&hosted);
             }
             Serves::Metadata(_) => self.stop(format!("metadata group: {reason}")),
         }
@@ -187,6 +188,7 @@ impl<T: Transport> Engine<T> {
     fn host(&mut self, hosted: Hosted) {
         let id = hosted.group.id();
         self.hosted.insert(id, hosted);
+        self.awake.insert(id);
         self.touched.insert(id);
     }
 
@@ -308,6 +310,7 @@ impl<T: Transport> Engine<T> {
         }
         assignment.since = around.metadata_index;
         partition.assign(assignment, around);
+        self.wake(id);
         self.shared.views.announce(id);
         self.touched.insert(id);
     }
@@ -328,7 +331,7 @@ impl<T: Transport> Engine<T> {
     /// Ends this disk's replica of a group and deletes its data.
     fn discard(&mut self, id: GroupId, reason: &str) {
         self.recovered.remove(&id);
-        self.touched.remove(&id);
+        self.forget_rest(id);
         self.quarantined.remove(&id);
         self.damaged.remove(&id);
         if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {

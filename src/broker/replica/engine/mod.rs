@@ -2,32 +2,36 @@
 //!
 //! One round: take in events, then `finish_round` drains every group that was touched. Its entries join the write
 //! that is being gathered; at most one write is under way, so whatever arrives meanwhile shares the next sync.
-//! Here is the round; `groups`, `peers`, `elections` and `writes` hold what happens in it.
+//! Here is the round; `groups`, `peers`, `elections`, `quiet` and `writes` hold what happens in it.
 
 mod elections;
 mod groups;
 mod moves;
 mod observe;
 mod peers;
+mod quiet;
 mod recovery;
 mod throttle;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
 use chronik_core::metadata::{ClusterState, Command};
 use chronik_core::replication::isr::IsrConfig;
+use chronik_core::view::PartitionView;
 use tokio::sync::{oneshot, watch};
 
+use self::elections::CAMPAIGNS_PER_TICK;
 pub use self::observe::{MemberState, ReplicaState};
 use self::throttle::Throttle;
 use self::writes::{Gathering, UnderWay};
 use super::clock::Now;
 use super::event::Event;
+use super::frame::QuietGroup;
 use super::handle::Partitions;
 use super::hosted::{Hosted, Serves};
 use super::liveness::{Liveness, Loss};
@@ -36,7 +40,6 @@ use super::outbox::{Outbox, Transport};
 use super::partition::Surroundings;
 use super::views::Views;
 use crate::log::{Damage, Log, RecoveredGroup, WriteOp};
-use crate::quorum::GroupFault;
 
 /// What the engine is told once.
 #[derive(Clone, Debug)]
@@ -49,6 +52,10 @@ pub struct EngineConfig {
     pub election_ticks: usize,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
+    /// The same in milliseconds: a leader that stood still for that long may have been replaced.
+    pub election_ms: u64,
+    /// Ticks in which nothing happens, after which a leader lets its group rest.
+    pub quiet_ticks: usize,
     /// How often the ISR is checked, and its limits where a topic sets none.
     pub isr: IsrConfig,
     /// Configs where a topic sets none.
@@ -72,8 +79,8 @@ pub struct Shared {
     pub metadata_leader: watch::Sender<Option<BrokerId>>,
     /// Set when the log has stopped for good: nothing is served any more.
     pub log_stopped: Arc<AtomicBool>,
-    /// Replicas that left and joined ISRs led here, and leaderships begun.
-    pub isr_changes: Arc<IsrChanges>,
+    /// What happened since the start.
+    pub counts: Arc<EngineCounts>,
     /// Whether the metadata group runs on this disk: the cluster is formed, as far as this broker knows.
     pub formed: watch::Sender<Option<Vec<ReplicaId>>>,
     /// Which history of the metadata this disk holds, if it holds any: peers of another one are not heard.
@@ -82,13 +89,25 @@ pub struct Shared {
 
 /// Counts since the start.
 #[derive(Debug, Default)]
-pub struct IsrChanges {
+pub struct EngineCounts {
     /// Replicas that left an ISR.
     pub shrinks: AtomicU64,
     /// Replicas that joined an ISR.
     pub expands: AtomicU64,
     /// Times this broker began to lead a partition.
     pub leaderships: AtomicU64,
+    /// Raft messages sent for partitions.
+    pub partition_messages: AtomicU64,
+    /// Raft messages sent for the metadata group.
+    pub metadata_messages: AtomicU64,
+}
+
+impl EngineCounts {
+    fn sent(&self, group: GroupId) {
+        let count =
+            if group == GroupId::METADATA { &self.metadata_messages } else { &self.partition_messages };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A broker's groups.
@@ -101,6 +120,16 @@ pub struct Engine<T> {
     recovered: HashMap<GroupId, RecoveredGroup>,
     outbox: Outbox<T>,
     touched: BTreeSet<GroupId>,
+    /// The groups that tick; all others rest.
+    awake: BTreeSet<GroupId>,
+    /// Groups that others must wake, by broker.
+    to_wake: BTreeMap<BrokerId, BTreeSet<GroupId>>,
+    /// Groups that their leader here lets rest with this tick, by the broker to be told.
+    to_rest: BTreeMap<BrokerId, Vec<QuietGroup>>,
+    /// Partitions led here whose followers do not know the high watermark yet.
+    untold: BTreeSet<GroupId>,
+    /// Views that changed in this round.
+    changed_views: Vec<PartitionView>,
     /// Replicas out of service, each since when.
     quarantined: BTreeMap<GroupId, u64>,
     /// Quarantined replicas of which the disk holds nothing.
@@ -119,6 +148,10 @@ pub struct Engine<T> {
     retry_at_ms: Option<u64>,
     /// The last write found the disk full.
     disk_full: bool,
+    /// Elections that may begin before the next tick.
+    campaigns_left: usize,
+    /// Groups here without a leader, as of the last tick.
+    leaderless: usize,
     stopped: Option<String>,
     last_check_ms: u64,
     pulse_due: bool,
@@ -147,6 +180,11 @@ impl<T: Transport> Engine<T> {
             recovered: recovered.into_iter().map(|group| (group.group, group)).collect(),
             outbox: Outbox::new(transport),
             touched: BTreeSet::new(),
+            awake: BTreeSet::new(),
+            to_wake: BTreeMap::new(),
+            to_rest: BTreeMap::new(),
+            untold: BTreeSet::new(),
+            changed_views: Vec::new(),
             quarantined: BTreeMap::new(),
             absent: BTreeSet::new(),
             damaged,
@@ -156,6 +194,8 @@ impl<T: Transport> Engine<T> {
             under_way: None,
             retry_at_ms: None,
             disk_full: false,
+            campaigns_left: 0,
+            leaderless: 0,
             stopped: None,
             last_check_ms: now.ms,
             pulse_due: true,
@@ -170,7 +210,7 @@ impl<T: Transport> Engine<T> {
 
     /// Takes in one event.
     pub fn handle(&mut self, event: Event, now: Now) {
-        self.now = now;
+        self.pass_time(now);
         match event {
             Event::Append { group, request, reply } => self.append(group, request, reply),
             Event::Propose { command, reply } => match self.hosted.get_mut(&GroupId::METADATA) {
@@ -184,7 +224,7 @@ impl<T: Transport> Engine<T> {
                 if self.shared.liveness.incarnation(broker).is_some_and(|known| known != incarnation) {
                     self.peer_down(broker, Loss::Dead);
                 }
-                self.shared.liveness.up(broker, incarnation);
+                self.shared.liveness.up(broker, incarnation, now.ms);
                 self.peer_up(broker);
             }
             Event::PeerDown { broker, loss } => {
@@ -201,6 +241,14 @@ impl<T: Transport> Engine<T> {
             Event::ElectPreferred { groups } => self.ask_to_elect(groups),
             Event::Undrain => self.draining = None,
             Event::Recoverable { reply } => drop(reply.send(self.recoverable())),
+        }
+    }
+
+    fn pass_time(&mut self, now: Now) {
+        let stood_ms = now.ms.saturating_sub(self.now.ms);
+        self.now = now;
+        if stood_ms >= self.config.election_ms {
+            self.leave_office(stood_ms);
         }
     }
 
@@ -221,27 +269,34 @@ impl<T: Transport> Engine<T> {
             }
         }
         self.tell_high_watermarks();
+        self.gossip();
+        self.tell_awake();
         if std::mem::take(&mut self.pulse_due) {
             self.pulse();
         }
         self.next_write()
     }
 
-    /// One tick of every group's clock.
+    /// One tick of the clock of every group that does not rest.
     pub fn tick(&mut self, now: Now) {
-        self.now = now;
+        self.pass_time(now);
+        self.campaigns_left = CAMPAIGNS_PER_TICK;
         let check = now.ms.saturating_sub(self.last_check_ms) >= self.config.isr.check_interval_ms;
         if check {
             self.last_check_ms = now.ms;
             self.pulse_due = true;
+            self.leave_damaged();
+            self.doubt_engines();
         }
-        let groups: Vec<GroupId> = self.hosted.keys().copied().collect();
+        let groups: Vec<GroupId> = self.awake.iter().copied().collect();
+        let leaderless =
+            |id: &&GroupId| self.hosted.get(id).is_some_and(|it| it.group.role().leader.is_none());
+        self.leaderless = groups.iter().filter(leaderless).count();
         for group in groups {
+            if self.falls_quiet(group) {
+                continue;
+            }
             self.guard(group, |hosted, around| {
-                if check && hosted.group.damage().is_some() {
-                    // A client's read found it. A leader that cannot read its log must let another lead.
-                    return Err(GroupFault::DamagedLog);
-                }
                 hosted.group.tick();
                 if let Serves::Partition(partition) = &mut hosted.serves {
                     partition.follow_role(&hosted.group, around);
@@ -261,6 +316,7 @@ impl<T: Transport> Engine<T> {
             self.advance_move(group);
             self.touched.insert(group);
         }
+        self.tell_quiet();
         self.hand_over_leaderships();
         if check {
             self.return_leaderships();
@@ -277,6 +333,6 @@ fn surroundings<'a>(config: &EngineConfig, shared: &'a Shared, now: Now) -> Surr
         liveness: &shared.liveness,
         views: &shared.views,
         metadata_index: shared.cluster.borrow().applied(),
-        isr_changes: &shared.isr_changes,
+        counts: &shared.counts,
     }
 }

@@ -48,7 +48,7 @@ impl<T: Transport> Engine<T> {
     /// Tells the leaders of partitions which replicas here are out of service for good: a leader has all that was
     /// committed, and with its word the replica may be replaced. Without a leader the replica stays as it is.
     pub(super) fn tell_quarantined(&mut self) {
-        if self.stopped.is_some() {
+        if self.stopped.is_some() || self.quarantined.is_empty() {
             return;
         }
         let mut told: BTreeMap<BrokerId, Vec<(GroupId, ReplicaId)>> = BTreeMap::new();

@@ -31,6 +31,10 @@ pub struct ReplicaState {
     pub isr: Vec<MemberState>,
     /// Effective min ISR; 0 for the metadata group.
     pub min_isr: u32,
+    /// The broker it follows, if it knows a leader and is not the one.
+    pub follows: Option<BrokerId>,
+    /// Whether its group rests, as far as this replica is concerned.
+    pub quiet: bool,
     /// The first index of the term, if this replica leads a partition.
     pub epoch_start: LogIndex,
 }
@@ -49,7 +53,7 @@ pub struct MemberState {
 impl<T: Transport> Engine<T> {
     /// Every hosted replica that is in service, by group.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaState> {
-        self.hosted.values().map(state)
+        self.hosted.iter().map(|(id, hosted)| state(hosted, self.is_quiet(*id)))
     }
 
     /// The members of a group as the replica hosted here has applied them.
@@ -63,7 +67,7 @@ impl<T: Transport> Engine<T> {
     }
 }
 
-fn state(hosted: &Hosted) -> ReplicaState {
+fn state(hosted: &Hosted, quiet: bool) -> ReplicaState {
     let group = &hosted.group;
     let partition = hosted.partition();
     let role = group.role();
@@ -77,6 +81,8 @@ fn state(hosted: &Hosted) -> ReplicaState {
         end: group.end_index(),
         high_watermark: partition.map_or(0, Partition::high_watermark),
         isr: partition.map(|partition| partition.isr_members(group)).unwrap_or_default(),
+        follows: hosted.followed(),
+        quiet,
         min_isr: partition.map_or(0, Partition::effective_min_isr),
         epoch_start: partition.map_or(0, Partition::epoch_start),
     }

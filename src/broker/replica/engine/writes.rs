@@ -74,6 +74,7 @@ impl<T: Transport> Engine<T> {
         if self.is_backlogged() {
             return drop(reply.send(Err(AppendError::Busy)));
         }
+        self.wake(id);
         let around = surroundings(&self.config, &self.shared, self.now);
         match self.hosted.get_mut(&id) {
             Some(Hosted { group, serves: Serves::Partition(partition), .. }) => {
@@ -146,6 +147,7 @@ impl<T: Transport> Engine<T> {
                 Some(broker) if self.shared.liveness.is_up(broker) => {
                     if self.throttle.admits(&hosted.group, message, self.now.ms) {
                         self.outbox.push(broker, id, message);
+                        self.shared.counts.sent(id);
                     } else {
                         self.outbox.unreachable(id, message);
                     }
@@ -183,11 +185,13 @@ impl<T: Transport> Engine<T> {
         let mut changed = None;
         let mut leader = None;
         let mut appended = false;
+        let mut untold = false;
         self.guard(id, |hosted, around| {
             match &mut hosted.serves {
                 Serves::Partition(partition) => {
                     changed = partition.settle(&hosted.group, around);
                     appended = partition.release_parked(&mut hosted.group, around);
+                    untold = partition.has_untold_high_watermark();
                 }
                 Serves::Metadata(metadata) => {
                     metadata.follow_role(&hosted.group);
@@ -196,8 +200,9 @@ impl<T: Transport> Engine<T> {
             }
             Ok(())
         });
-        if let Some(view) = changed {
-            self.gossip(view);
+        self.changed_views.extend(changed);
+        if untold {
+            self.untold.insert(id);
         }
         if appended {
             self.touched.insert(id);
