@@ -21,6 +21,7 @@ static CLUSTERS: AtomicU8 = AtomicU8::new(1);
 pub struct Cluster {
     name: String,
     net: [u8; 3],
+    voters: String,
     brokers: Vec<Broker>,
     // After the brokers, which use it.
     volume: Option<(i32, Volume)>,
@@ -44,13 +45,14 @@ impl Cluster {
         let ip = |id: i32| Ipv4Addr::new(net[0], net[1], net[2], id as u8);
         let voters: Vec<String> =
             BROKERS.iter().map(|id| format!("{id}@{}", Broker::peer_of(ip(*id)))).collect();
+        let voters = voters.join(",");
         let broker = |id: i32| {
             let home = folder.path().join(id.to_string());
             std::fs::create_dir(&home).expect("a broker's folder");
-            Broker::new(id, home, ip(id), voters.join(","))
+            Broker::new(id, home, ip(id), voters.clone())
         };
         let brokers = BROKERS.map(broker).into();
-        Self { name: name.to_owned(), net, brokers, volume: None, folder: Some(folder) }
+        Self { name: name.to_owned(), net, voters, brokers, volume: None, folder: Some(folder) }
     }
 
     /// Gives a broker that is not formatted yet a small disk of its own.
@@ -72,6 +74,19 @@ impl Cluster {
         }
         BROKERS.iter().for_each(|id| self.broker_mut(*id).start());
         self.await_ready();
+    }
+
+    /// Starts one broker more, which joins; gives its number.
+    pub fn join(&mut self) -> i32 {
+        let id = self.brokers.len() as i32 + 1;
+        let home = self.folder.as_ref().expect("a folder").path().join(id.to_string());
+        std::fs::create_dir(&home).expect("a broker's folder");
+        let ip = Ipv4Addr::new(self.net[0], self.net[1], self.net[2], id as u8);
+        let mut broker = Broker::new(id, home, ip, self.voters.clone());
+        broker.format_to_join();
+        broker.start();
+        self.brokers.push(broker);
+        id
     }
 
     /// Faults for the links between the brokers; none yet.

@@ -107,20 +107,20 @@ fn partition(one: &PartitionRecovery) -> Vec<String> {
         format!("{}/{}: replica {}", one.topic, one.partition, one.survivor),
         format!("  keeps offsets up to {}; its high watermark is {}", one.end_offset, one.high_watermark),
     ];
-    lines.push(match (&one.last_isr, one.last_heard_ms) {
-        (Some(isr), Some(ago)) => {
-            format!("  its leader last told {} s ago that the ISR is {}", ago / 1_000, listed(isr))
+    lines.push(match (&one.last_isr, one.last_leader, one.last_heard_ms) {
+        (Some(isr), Some(leader), Some(ago)) => {
+            format!("  last led by broker {leader}, heard {} s ago, with ISR {}", ago / 1_000, listed(isr))
         }
-        _ => "  has not heard of an ISR since its broker started".to_owned(),
+        _ => "  has not heard a leader since its broker started".to_owned(),
     });
     let confirm = one.last_min_isr.unwrap_or_default();
     lines.push(format!(
         "  may lack {}",
         match one.may_lack {
-            MayLack::Nothing => "nothing that was acknowledged with acks=all until then".to_owned(),
+            MayLack::Nothing => "nothing that was acknowledged with acks=all until then: it led".to_owned(),
             MayLack::WithinItsLag => format!(
-                "what {confirm} others had acknowledged with acks=all and it was about to get: at most its lag limits \
-                 (replica.lag.time.max.ms, replica.lag.max.entries)"
+                "what {confirm} others had and acknowledged with acks=all while this one was about to get it: it was in\n  \
+                 sync, so no more than its lag limits let pass (replica.lag.time.max.ms, replica.lag.max.entries)"
             ),
             MayLack::Anything => "acknowledged records: it was not in sync".to_owned(),
             MayLack::Unknown => "acknowledged records: whether it was in sync is not known any more".to_owned(),

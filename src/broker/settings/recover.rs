@@ -60,7 +60,7 @@ pub(super) fn command() -> clap::Command {
         .long_about(
             "The last resort, when a majority of the disks of a group is gone for good: go on from one that is left.\n\n\
              Says what it would do and what may be lost, and does it only with --execute. What is left of the other disks \
-             never counts again.",
+             never counts again. Read docs/recovery.md first.",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -58,7 +58,7 @@ pub fn judge(outlook: &Outlook) -> Result<(), Unfit> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MayLack {
-    /// None: whatever was acknowledged, the survivor had synced.
+    /// None: the survivor led.
     Nothing,
     /// Those that enough others had and it had not yet: it was in sync, and may have been behind by its lag limits.
     WithinItsLag,
@@ -68,14 +68,14 @@ pub enum MayLack {
     Unknown,
 }
 
-/// Judged by the ISR that it last heard of, and how many members an acknowledgement took.
-pub fn may_lack(own: BrokerId, last_isr: Option<&[BrokerId]>, min_isr: u32) -> MayLack {
-    match last_isr {
+/// Judged by the leader that it last heard, and the ISR that one told. A small ISR proves nothing: what was acknowledged
+/// while it was larger, a member may still have been about to get.
+pub fn may_lack(own: BrokerId, last: Option<(BrokerId, &[BrokerId])>) -> MayLack {
+    match last {
         None => MayLack::Unknown,
-        Some(isr) if !isr.contains(&own) => MayLack::Anything,
-        // The others alone were too few to acknowledge anything.
-        Some(isr) if isr.len() <= min_isr as usize => MayLack::Nothing,
-        Some(_) => MayLack::WithinItsLag,
+        Some((leader, _)) if leader == own => MayLack::Nothing,
+        Some((_, isr)) if isr.contains(&own) => MayLack::WithinItsLag,
+        Some(_) => MayLack::Anything,
     }
 }
 
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_the_isr_has_all_that_was_acknowledged_only_if_it_was_needed_for_that() {
+    fn only_a_leader_surely_has_all_that_was_acknowledged() {
         let isr = |ids: &[u32]| ids.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
-        let judged = |members: &[u32]| may_lack(BrokerId(1), Some(&isr(members)), 2);
-        assert_eq!(judged(&[1, 2]), MayLack::Nothing);
-        assert_eq!(judged(&[1]), MayLack::Nothing, "nothing was acknowledged any more");
-        assert_eq!(judged(&[1, 2, 3]), MayLack::WithinItsLag, "2 and 3 sufficed");
-        assert_eq!(judged(&[2, 3]), MayLack::Anything);
-        assert_eq!(may_lack(BrokerId(1), None, 2), MayLack::Unknown);
+        let judged = |leader, members: &[u32]| may_lack(BrokerId(1), Some((BrokerId(leader), &isr(members))));
+        assert_eq!(judged(1, &[1]), MayLack::Nothing);
+        assert_eq!(judged(2, &[1, 2, 3]), MayLack::WithinItsLag, "2 and 3 sufficed");
+        assert_eq!(judged(2, &[1, 2]), MayLack::WithinItsLag, "2 and 3 sufficed, until 3 died");
+        assert_eq!(judged(2, &[2, 3]), MayLack::Anything);
+        assert_eq!(may_lack(BrokerId(1), None), MayLack::Unknown);
     }
 
     #[test]

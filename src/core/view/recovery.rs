@@ -33,7 +33,9 @@ pub struct PartitionRecovery {
     pub end_offset: Offset,
     /// The high watermark that is known here.
     pub high_watermark: Offset,
-    /// The ISR that its leader last told.
+    /// The leader that was last heard.
+    pub last_leader: Option<BrokerId>,
+    /// The ISR that it last told.
     pub last_isr: Option<Vec<BrokerId>>,
     /// How many members an acknowledgement took then.
     pub last_min_isr: Option<u32>,

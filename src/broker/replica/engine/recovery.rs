@@ -2,7 +2,7 @@
 
 use chronik_core::ids::{BrokerId, GroupId, Term};
 use chronik_core::metadata;
-use chronik_core::replication::recovery::{self, MayLack, Outlook};
+use chronik_core::replication::recovery::{self, Outlook};
 use chronik_core::view::PartitionRecovery;
 
 use super::{Engine, surroundings};
@@ -82,10 +82,8 @@ fn judged(partition: &Partition, group: &Group, around: Surroundings<'_>) -> Par
 /// What is known of a replica here without its group.
 fn told(handle: &PartitionHandle, refused: Option<String>, around: Surroundings<'_>) -> PartitionRecovery {
     let last = around.views.last_heard(handle.group, around.now.ms);
-    let may_lack = match &last {
-        None => MayLack::Unknown,
-        Some((view, _)) => recovery::may_lack(around.own, Some(&view.isr), view.effective_min_isr),
-    };
+    let may_lack =
+        recovery::may_lack(around.own, last.as_ref().map(|(view, _)| (view.leader, &view.isr[..])));
     PartitionRecovery {
         topic: handle.topic_name.clone(),
         partition: handle.partition,
@@ -95,6 +93,7 @@ fn told(handle: &PartitionHandle, refused: Option<String>, around: Surroundings<
         end_offset: handle.log().end_offset(),
         high_watermark: handle.high_watermark(),
         last_heard_ms: last.as_ref().map(|(_, age)| *age),
+        last_leader: last.as_ref().map(|(view, _)| view.leader),
         last_min_isr: last.as_ref().map(|(view, _)| view.effective_min_isr),
         last_isr: last.map(|(view, _)| view.isr),
         may_lack,
