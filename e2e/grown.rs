@@ -11,6 +11,8 @@ use crate::broker::Broker;
 use crate::moves::{self, Move};
 use crate::{admin, wait};
 
+/// Kafka's code for a move that is over.
+const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 const SETTLE: Duration = Duration::from_secs(40);
 /// Apart from those that `cluster` counts up.
 static CLUSTERS: AtomicU8 = AtomicU8::new(101);
@@ -104,14 +106,7 @@ impl Grown {
 
     /// Asks that every partition's replicas be on these brokers, leaders in turn.
     pub fn move_all(&mut self, topic: &str, partitions: usize, brokers: &[i32]) {
-        let wanted: Vec<_> = (0..partitions)
-            .map(|partition| {
-                let mut target = brokers.to_vec();
-                target.rotate_left(partition % brokers.len());
-                (partition as i32, Some(target))
-            })
-            .collect();
-        self.alter(topic, &wanted);
+        self.move_some(topic, &(0..partitions as i32).collect::<Vec<_>>(), brokers);
     }
 
     /// Sets the order of preference of a partition's replicas.
@@ -131,10 +126,29 @@ impl Grown {
         wait::until(&format!("{}: preferred leaders", self.name), limit, look).1
     }
 
-    /// Takes every partition's move back.
-    pub fn cancel_all(&mut self, topic: &str, partitions: usize) {
+    /// Takes every partition's move back; gives those whose move had ended by itself before that.
+    pub fn cancel_all(&mut self, topic: &str, partitions: usize) -> Vec<i32> {
         let wanted: Vec<_> = (0..partitions as i32).map(|partition| (partition, None)).collect();
-        self.alter(topic, &wanted);
+        let results = moves::alter(self.anyone(), topic, &wanted).expect("an answer");
+        assert!(
+            results.iter().all(|(code, _)| [0, NO_REASSIGNMENT_IN_PROGRESS].contains(code)),
+            "{results:?}"
+        );
+        let ended = |(code, _): &(i16, String)| *code == NO_REASSIGNMENT_IN_PROGRESS;
+        (0..).zip(&results).filter(|(_, result)| ended(result)).map(|(partition, _)| partition).collect()
+    }
+
+    /// Moves some partitions to these brokers, each in another order.
+    pub fn move_some(&mut self, topic: &str, partitions: &[i32], brokers: &[i32]) {
+        let target = |partition: i32| {
+            let mut target = brokers.to_vec();
+            target.rotate_left(partition as usize % brokers.len());
+            (partition, Some(target))
+        };
+        let wanted: Vec<_> = partitions.iter().map(|partition| target(*partition)).collect();
+        if !wanted.is_empty() {
+            self.alter(topic, &wanted);
+        }
     }
 
     fn alter(&mut self, topic: &str, wanted: &[(i32, Option<Vec<i32>>)]) {
