@@ -10,41 +10,8 @@ pub fn now_ms() -> i64 {
 
 /// As `2026-11-27T08:00:00Z`.
 pub fn utc(unix_ms: i64) -> String {
-    let seconds = unix_ms.div_euclid(1_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The date that lies `days` after 1970-01-01.
-fn civil(mut days: i64) -> (i64, i64, i64) {
-    let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let mut year = 1970;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        match days {
-            ..0 => {
-                year -= 1;
-                days += if leap(year) { 366 } else { 365 };
-            }
-            _ if days >= length => {
-                days -= length;
-                year += 1;
-            }
-            _ => break,
-        }
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
+    let second = unix_ms.div_euclid(1_000);
+    jiff::Timestamp::from_second(second).map_or_else(|_| format!("{unix_ms} ms"), |time| time.to_string())
 }
 
 #[cfg(test)]

@@ -50,16 +50,17 @@ pub(super) struct FormatTexts {
 impl FormatArgs {
     pub(super) fn build(texts: FormatTexts) -> Result<Self, SettingsError> {
         if texts.data_dir.is_empty() {
-            return Err(refuse("data-dir", "", "the path of an empty or missing folder"));
+            return Err(SettingsError::of_flag("data-dir", "", "the path of an empty or missing folder"));
         }
-        let cluster = texts
-            .cluster_id
-            .parse()
-            .map_err(|_| refuse("cluster-id", &texts.cluster_id, "1 to 64 of A-Z, a-z, 0-9, '-' and '_'"))?;
-        let broker = broker_id(&texts.broker_id)
-            .ok_or_else(|| refuse("broker-id", &texts.broker_id, "a whole number from 1 to 99999"))?;
+        let cluster = texts.cluster_id.parse().map_err(|_| {
+            SettingsError::of_flag("cluster-id", &texts.cluster_id, "1 to 64 of A-Z, a-z, 0-9, '-' and '_'")
+        })?;
+        let broker = broker_id(&texts.broker_id).ok_or_else(|| {
+            SettingsError::of_flag("broker-id", &texts.broker_id, "a whole number from 1 to 99999")
+        })?;
         let founders = voters(&texts.initial_voters)?;
-        let join = texts.join.parse().map_err(|_| refuse("join", &texts.join, "true or false"))?;
+        let join =
+            texts.join.parse().map_err(|_| SettingsError::of_flag("join", &texts.join, "true or false"))?;
         let birth = if join {
             Birth::Join(founders)
         } else {
@@ -85,19 +86,23 @@ fn voters(list: &str) -> Result<Vec<Voter>, SettingsError> {
             })
         });
         let Some(voter) = parsed else {
-            return Err(refuse(
+            return Err(SettingsError::of_flag(
                 "initial-voters",
                 entry,
                 "ID@HOST:PORT with commas between, as 1@a:9093,2@b:9093",
             ));
         };
         if voters.iter().any(|other| other.broker == voter.broker || other.address == voter.address) {
-            return Err(refuse("initial-voters", entry, "each broker id and each address once"));
+            return Err(SettingsError::of_flag(
+                "initial-voters",
+                entry,
+                "each broker id and each address once",
+            ));
         }
         voters.push(voter);
     }
     if !matches!(voters.len(), 1 | 3 | 5) {
-        return Err(refuse(
+        return Err(SettingsError::of_flag(
             "initial-voters",
             list,
             "1, 3 or 5 voters; brokers beyond them are formatted with --join",
@@ -111,7 +116,7 @@ fn refuse_stranger(founders: &[Voter], own: BrokerId, list: &str) -> Result<(), 
         return Ok(());
     }
     let allowed = format!("a list with broker {own}, whose disk this is; or --join besides");
-    Err(refuse("initial-voters", list, &allowed))
+    Err(SettingsError::of_flag("initial-voters", list, &allowed))
 }
 
 impl From<Birth> for log::Birth {
@@ -125,14 +130,5 @@ impl From<Birth> for log::Birth {
             Birth::InitialVoters(voters) => Self::InitialVoters(founders(voters)),
             Birth::Join(voters) => Self::Join(founders(voters)),
         }
-    }
-}
-
-fn refuse(field: &str, value: &str, allowed: &str) -> SettingsError {
-    SettingsError::Invalid {
-        field: field.into(),
-        value: value.chars().take(300).collect(),
-        origin: format!("flag --{field}"),
-        allowed: allowed.into(),
     }
 }

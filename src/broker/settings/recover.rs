@@ -140,7 +140,7 @@ pub(super) fn build(flags: &ArgMatches, env: Env<'_>) -> Result<Recover, Setting
 
 fn admin(text: &str) -> Result<HostPort, SettingsError> {
     let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    HostPort::parse(bare).ok_or_else(|| refuse("admin", text, HostPort::ALLOWED))
+    HostPort::parse(bare).ok_or_else(|| SettingsError::of_flag("admin", text, HostPort::ALLOWED))
 }
 
 fn which(flags: &ArgMatches) -> Result<Which, SettingsError> {
@@ -149,27 +149,20 @@ fn which(flags: &ArgMatches) -> Result<Which, SettingsError> {
         None => Ok(Which::Topic(topic)),
         Some(number) => match number.parse() {
             Ok(partition @ 0..) => Ok(Which::Partition(topic, partition)),
-            _ => Err(refuse("partition", &number, "a whole number from 0")),
+            _ => Err(SettingsError::of_flag("partition", &number, "a whole number from 0")),
         },
     }
 }
 
 fn by(flags: &ArgMatches) -> Result<Option<String>, SettingsError> {
     match text(flags, "by") {
-        Some(by) if by.is_empty() || by.len() > 255 => Err(refuse("by", &by, "1 to 255 bytes")),
+        Some(by) if by.is_empty() || by.len() > 255 => {
+            Err(SettingsError::of_flag("by", &by, "1 to 255 bytes"))
+        }
         by => Ok(by),
     }
 }
 
 fn text(flags: &ArgMatches, name: &str) -> Option<String> {
     flags.get_one::<String>(name).cloned()
-}
-
-fn refuse(field: &str, value: &str, allowed: &str) -> SettingsError {
-    SettingsError::Invalid {
-        field: field.into(),
-        value: value.chars().take(300).collect(),
-        origin: format!("flag --{field}"),
-        allowed: allowed.into(),
-    }
 }

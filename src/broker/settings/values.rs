@@ -64,3 +64,15 @@ pub enum SettingsError {
     #[error("settings file {} is not valid TOML: {source}", .file.display())]
     Toml { file: PathBuf, source: Box<toml::de::Error> },
 }
+
+impl SettingsError {
+    /// A flag of a command that is not `run`, and so stands in no file or variable.
+    pub(super) fn of_flag(field: &str, value: &str, allowed: &str) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            value: value.chars().take(300).collect(),
+            origin: format!("flag --{field}"),
+            allowed: allowed.into(),
+        }
+    }
+}

@@ -21,17 +21,16 @@ impl<T: Transport> Engine<T> {
 
     /// Does what metadata says, once: a replica that has done it is beyond that epoch, which is on disk with it.
     pub(super) fn go_on_alone(&mut self, id: GroupId) {
-        self.guard(id, |hosted, _| {
-            let Hosted { group, serves: Serves::Partition(partition), .. } = hosted else { return Ok(()) };
-            let Some(epoch) = partition.assignment.alone_from.filter(|epoch| group.role().term < *epoch) else {
-                return Ok(());
-            };
-            tracing::warn!(
-                topic = %partition.handle.topic_name, partition = partition.handle.partition, epoch,
-                end_offset = group.end_offset(), "go on alone with this replica: the partition was recovered from it"
-            );
-            group.make_only_voter(epoch, Vec::new())
-        });
+        let Some(Hosted { group, serves: Serves::Partition(partition), .. }) = self.hosted.get(&id) else {
+            return;
+        };
+        let term = group.role().term;
+        let Some(epoch) = partition.assignment.alone_from.filter(|epoch| term < *epoch) else { return };
+        tracing::warn!(
+            topic = %partition.handle.topic_name, partition = partition.handle.partition, epoch,
+            end_offset = group.end_offset(), "go on alone with this replica: the partition was recovered from it"
+        );
+        self.guard(id, |hosted, _| hosted.group.make_only_voter(epoch, Vec::new()));
         self.touched.insert(id);
     }
 
