@@ -16,9 +16,9 @@ help: ## this list
 build: ## release binaries of broker and operator in target/release
 	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
 
-test: clean-leftovers format-check imports deny clippy unit processes sim-short scenarios ## all that CI runs
+test: clean-leftovers format-check imports deny clippy unit fuzz-short processes sim-short scenarios ## all that CI runs
 
-test-fast: format-check imports deny clippy unit processes-quick ## what needs no Kubernetes, the long runs left out
+test-fast: format-check imports deny clippy unit fuzz-short processes-quick ## what needs no Kubernetes, the long runs left out
 
 clean-leftovers: ## end what an interrupted run left behind
 	@mk/brokers.sh stop

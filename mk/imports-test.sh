@@ -4,8 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-{ git ls-files --cached --others --exclude-standard || find Cargo.* src e2e mk -type f; } |
-  grep -E '^(Cargo|src/|e2e/|mk/|bench/)' | while read -r file; do [ ! -f "$file" ] || cp --parents "$file" "$copy"; done
+{ git ls-files --cached --others --exclude-standard || find Cargo.* src e2e mk bench fuzz -type f; } |
+  grep -E '^(Cargo|src/|e2e/|mk/|bench/|fuzz/)' | while read -r file; do [ ! -f "$file" ] || cp --parents "$file" "$copy"; done
 
 # refused TEXT FILE LINE: with the line at the file's end, the check fails and says the text.
 refused() {

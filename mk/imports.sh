@@ -51,6 +51,7 @@ never chronik-core tokio kube rand mio
 only chronik-api chronik-core k8s-openapi kube schemars serde serde_json thiserror jiff
 never chronik-broker kube k8s-openapi chronik-api
 never chronik-controller chronik-broker raft kafka-protocol
+never chronik-fuzz kube k8s-openapi chronik-api chronik-controller
 
 not_in '\bstd::(\{.*)?(fs|net|thread|process)\b|\b(Instant|SystemTime)\b' 'core does no I/O and reads no clock' src/core
 raft_users=$(find src/broker -name '*.rs' -not -path 'src/broker/quorum/*')

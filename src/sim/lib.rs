@@ -4,12 +4,12 @@
 //! Read `world.rs` for what happens when, `brokers.rs` for how a broker is driven, `checks` for what must hold.
 //! `docs/simulation.md` says how to use it. Touches no file, socket or clock of this machine.
 
-mod batch;
+pub mod batch;
 mod brokers;
 pub mod checks;
 mod clients;
 pub mod coverage;
-mod disk;
+pub mod disk;
 mod faults;
 mod moves;
 mod peers;

@@ -1,8 +1,13 @@
 //! The admin API: HTTP and JSON beside the Kafka port. Knows requests and answers; what they mean is the backend's.
 
 mod answer;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod routes;
 mod socket;
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
+mod test_backend;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,5 @@
 //! The admin API over a real socket, with a backend that holds a real cluster state and real views.
 
-mod backend;
 pub(crate) mod client;
 
 use std::sync::Arc;
@@ -12,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::socket::BoundedListener;
+use super::test_backend::TestBackend;
 use super::*;
-use backend::TestBackend;
 use client::{Watcher, request};
 
 /// A server of a cluster of three brokers, its address and what is behind it.

@@ -59,5 +59,5 @@ impl Handlers {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod tests;

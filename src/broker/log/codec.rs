@@ -294,7 +294,7 @@ impl OpHeader {
         OP_HEADER + self.payload_length as usize
     }
 
-    fn encode(&self, salt: u32) -> [u8; OP_HEADER] {
+    pub(super) fn encode(&self, salt: u32) -> [u8; OP_HEADER] {
         let mut b = [0; OP_HEADER];
         b[4] = self.kind as u8;
         b[5] = self.entry_kind as u8;

@@ -91,7 +91,7 @@ impl MarkFile {
     }
 }
 
-fn encode(mark: &Mark, salt: u32) -> [u8; SIZE] {
+pub(super) fn encode(mark: &Mark, salt: u32) -> [u8; SIZE] {
     let mut b = [0; SIZE];
     b[..8].copy_from_slice(MAGIC);
     b[8..10].copy_from_slice(&FORMAT.to_le_bytes());
@@ -120,4 +120,15 @@ fn decode(b: &[u8; SIZE], salt: u32, path: &Path) -> Result<Option<Mark>, LogErr
     }
     let group = Predecessor { sequence: u64_at(16), ops: u32_at(24), crc: u32_at(28) };
     Ok(Some(Mark { group, segment: u32_at(32), end: u64_at(40) }))
+}
+
+/// What can be decoded says the same again.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzzing(bytes: &[u8], salt: u32) {
+    let Some(bytes) = bytes.first_chunk() else { return };
+    if let Ok(Some(mark)) = decode(bytes, salt, Path::new(NAME)) {
+        assert!(
+            matches!(decode(&encode(&mark, salt), salt, Path::new(NAME)), Ok(Some(again)) if again == mark)
+        );
+    }
 }

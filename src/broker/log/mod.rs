@@ -9,6 +9,8 @@ mod codec;
 pub mod disk;
 #[cfg(feature = "faulty-disk")]
 pub mod faulty_disk;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group_log;
 pub mod identity;
 mod index;

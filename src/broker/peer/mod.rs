@@ -24,6 +24,8 @@ mod config;
 mod dialer;
 mod event;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod generation;
 mod handle;
 mod handshake;

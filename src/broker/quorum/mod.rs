@@ -1,5 +1,7 @@
 //! Consensus of one group: the only part that imports `raft`. Sans-io: steps in, effects out; no Kafka, no network, no clock.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod logger;
 mod message;

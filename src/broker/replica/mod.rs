@@ -9,6 +9,8 @@ mod driver;
 mod engine;
 mod event;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod hosted;
 mod leading;

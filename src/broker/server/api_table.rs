@@ -92,6 +92,14 @@ pub(super) fn find(key: i16) -> Option<&'static Api> {
     TABLE.iter().find(|api| api.key as i16 == key)
 }
 
+/// The version in which a request of this API and version is decoded, if it is served and decoded by its shape.
+#[cfg(feature = "fuzzing")]
+pub(super) fn decoded(key: i16, version: i16) -> Option<(ApiKey, i16)> {
+    let api = find(key).filter(|api| api.accepts(version))?;
+    let own = api.key == ApiKey::Produce && version <= produce_unsupported::LAST;
+    (!own).then(|| (api.key, api.wire_version(version)))
+}
+
 /// What ApiVersions answers: every served API with its versions, by key.
 pub(crate) fn advertised() -> Vec<ApiVersion> {
     TABLE

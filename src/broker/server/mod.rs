@@ -8,6 +8,8 @@ mod context;
 mod dispatch;
 mod error_codes;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod in_flight;
 mod listener;
 mod memory;

@@ -6,6 +6,8 @@
 mod build;
 mod cli;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod recover;
 mod show;
 mod sources;

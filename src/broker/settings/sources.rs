@@ -31,6 +31,22 @@ impl Sources {
         file: Option<&Path>,
     ) -> Result<Self, SettingsError> {
         let file = file.map(read_file).transpose()?;
+        Ok(Self::merge(flags, env, file))
+    }
+
+    /// What a file of this text says, and the defaults.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn of_text(text: &str) -> Result<Self, SettingsError> {
+        let file = PathBuf::from("chronik.toml");
+        let values = parse(&file, text)?;
+        Ok(Self::merge(&BTreeMap::new(), &|_| None, Some((file, values))))
+    }
+
+    fn merge(
+        flags: &BTreeMap<&'static str, Vec<String>>,
+        env: Env<'_>,
+        file: Option<(PathBuf, FileValues)>,
+    ) -> Self {
         let given = |spec: &Spec| -> Option<Given> {
             if let Some(values) = flags.get(spec.name) {
                 return Some(Given {
@@ -58,7 +74,7 @@ impl Sources {
             let default = spec.default?;
             Some(Given { values: vec![default.into()], origin: "default".into(), set: false })
         };
-        Ok(Self(SPECS.iter().filter_map(|spec| Some((spec.name, given(spec)?))).collect()))
+        Self(SPECS.iter().filter_map(|spec| Some((spec.name, given(spec)?))).collect())
     }
 
     /// The setting's texts, if it has any.
@@ -83,6 +99,12 @@ fn read_file(path: &Path) -> Result<(PathBuf, FileValues), SettingsError> {
     if text.len() as u64 > FILE_LIMIT {
         return Err(SettingsError::TooLarge { file, limit: FILE_LIMIT });
     }
+    let values = parse(&file, &text)?;
+    Ok((file, values))
+}
+
+fn parse(path: &Path, text: &str) -> Result<FileValues, SettingsError> {
+    let file = path.to_path_buf();
     let table = match text.parse::<toml::Table>() {
         Ok(table) => table,
         Err(source) => return Err(SettingsError::Toml { file, source: Box::new(source) }),
@@ -94,7 +116,7 @@ fn read_file(path: &Path) -> Result<(PathBuf, FileValues), SettingsError> {
         };
         values.insert(known.name, texts(path, known, value)?);
     }
-    Ok((file, values))
+    Ok(values)
 }
 
 fn hint(key: &str) -> String {

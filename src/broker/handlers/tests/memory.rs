@@ -67,9 +67,25 @@ impl MemoryBackend {
         factor: i32,
         configs: BTreeMap<String, String>,
     ) -> TopicId {
+        self.create(Uuid::new_v4(), name, partitions, factor, configs)
+    }
+
+    /// A topic of this broker alone with that id.
+    pub(crate) fn topic_as(&self, id: Uuid, name: &str, partitions: i32) -> TopicId {
+        self.create(id, name, partitions, 1, BTreeMap::new())
+    }
+
+    fn create(
+        &self,
+        id: Uuid,
+        name: &str,
+        partitions: i32,
+        factor: i32,
+        configs: BTreeMap<String, String>,
+    ) -> TopicId {
         let brokers: Vec<_> = (1..=factor as u32).map(BrokerId).collect();
         let replicas = TopicReplicas::Manual(vec![brokers; partitions as usize]);
-        let id = TopicId(Uuid::new_v4());
+        let id = TopicId(id);
         let command = Command::CreateTopic(CreateTopic { id, name: name.into(), replicas, configs });
         assert!(self.apply(&command).into_result().is_ok());
         id

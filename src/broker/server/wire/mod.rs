@@ -43,7 +43,9 @@ pub(crate) fn decode<Q: Decodable>(
     Q::decode(&mut body, version).map_err(|e| WireError::Decode(e.to_string()))
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod agreement;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ fn topic() -> TopicName {
     TopicName(text("a-topic"))
 }
 
-const ID: Uuid = Uuid::from_u128(0x1234_5678_9abc);
+pub(crate) const ID: Uuid = Uuid::from_u128(0x1234_5678_9abc);
 
 /// Key, version and body of each.
 pub(crate) fn all() -> Vec<(ApiKey, i16, Bytes)> {

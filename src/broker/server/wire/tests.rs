@@ -3,63 +3,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::Encodable;
 use proptest::prelude::*;
 
-use super::layout::{self, Message};
+use super::agreement::{both, must_agree};
+use super::layout;
 use super::samples;
-use super::scan::{self, MAX_ELEMENTS};
+use super::scan::MAX_ELEMENTS;
 use super::{RequestHead, WireError, decode};
-
-/// Checks and decodes `body` as what `key` says; gives what walk and decoder each consumed.
-fn both(key: ApiKey, version: i16, body: &Bytes) -> Result<(usize, usize), WireError> {
-    match key {
-        ApiKey::Produce => of::<ProduceRequest>(&layout::PRODUCE, version, body),
-        ApiKey::Fetch => of::<FetchRequest>(&layout::FETCH, version, body),
-        ApiKey::ListOffsets => of::<ListOffsetsRequest>(&layout::LIST_OFFSETS, version, body),
-        ApiKey::Metadata => of::<MetadataRequest>(&layout::METADATA, version, body),
-        ApiKey::ApiVersions => of::<ApiVersionsRequest>(&layout::API_VERSIONS, version, body),
-        ApiKey::CreateTopics => of::<CreateTopicsRequest>(&layout::CREATE_TOPICS, version, body),
-        ApiKey::DeleteTopics => of::<DeleteTopicsRequest>(&layout::DELETE_TOPICS, version, body),
-        ApiKey::InitProducerId => of::<InitProducerIdRequest>(&layout::INIT_PRODUCER_ID, version, body),
-        ApiKey::OffsetForLeaderEpoch => {
-            of::<OffsetForLeaderEpochRequest>(&layout::OFFSET_FOR_LEADER_EPOCH, version, body)
-        }
-        ApiKey::DescribeConfigs => of::<DescribeConfigsRequest>(&layout::DESCRIBE_CONFIGS, version, body),
-        ApiKey::AlterConfigs => of::<AlterConfigsRequest>(&layout::ALTER_CONFIGS, version, body),
-        ApiKey::CreatePartitions => of::<CreatePartitionsRequest>(&layout::CREATE_PARTITIONS, version, body),
-        ApiKey::IncrementalAlterConfigs => {
-            of::<IncrementalAlterConfigsRequest>(&layout::INCREMENTAL_ALTER_CONFIGS, version, body)
-        }
-        ApiKey::DescribeLogDirs => of::<DescribeLogDirsRequest>(&layout::DESCRIBE_LOG_DIRS, version, body),
-        ApiKey::ElectLeaders => of::<ElectLeadersRequest>(&layout::ELECT_LEADERS, version, body),
-        ApiKey::AlterPartitionReassignments => {
-            of::<AlterPartitionReassignmentsRequest>(&layout::ALTER_PARTITION_REASSIGNMENTS, version, body)
-        }
-        ApiKey::ListPartitionReassignments => {
-            of::<ListPartitionReassignmentsRequest>(&layout::LIST_PARTITION_REASSIGNMENTS, version, body)
-        }
-        ApiKey::DescribeCluster => of::<DescribeClusterRequest>(&layout::DESCRIBE_CLUSTER, version, body),
-        ApiKey::DescribeTopicPartitions => {
-            of::<DescribeTopicPartitionsRequest>(&layout::DESCRIBE_TOPIC_PARTITIONS, version, body)
-        }
-        other => panic!("{other:?} is not served"),
-    }
-}
-
-fn of<Q: Decodable>(shape: &Message, version: i16, body: &Bytes) -> Result<(usize, usize), WireError> {
-    let walked = scan::check(body, shape, version)?;
-    let mut rest = body.clone();
-    Q::decode(&mut rest, version).map_err(|e| WireError::Decode(e.to_string()))?;
-    Ok((walked, body.len() - rest.len()))
-}
-
-/// The decoder either refuses, or has read exactly what was walked.
-fn must_agree(key: ApiKey, version: i16, body: &Bytes) {
-    if let Ok((walked, decoded)) = both(key, version, body) {
-        assert_eq!(walked, decoded, "{key:?} version {version}: {body:02x?}");
-    }
-}
 
 #[test]
 fn every_request_of_every_version_is_walked_and_decoded_to_its_end() {

@@ -18,7 +18,7 @@ use chronik_core::view::{
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use super::super::{AdminBackend, CreateTopicBody, ErrorBody, PatchTopicBody, Problem};
+use super::{AdminBackend, CreateTopicBody, ErrorBody, PatchTopicBody, Problem};
 use crate::metrics::Metrics;
 use crate::replica::{Clock, EngineCounts, Liveness, Now, Partitions, Reports, Shared, Views};
 

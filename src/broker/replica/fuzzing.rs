@@ -1,0 +1,48 @@
+//! What the fuzzer feeds to the engine: frames of other brokers.
+
+use bytes::Bytes;
+use chronik_core::ids::{BrokerId, GroupId, ReplicaId, TopicId};
+use chronik_core::view::{PartitionView, ViewVersion};
+use uuid::Uuid;
+
+use super::frame::{Frame, LeaderHighWatermark};
+use crate::quorum;
+
+/// Decodes a frame; what it says is the same when it is sent on.
+pub fn frame(bytes: &[u8]) {
+    let Ok(frame) = Frame::decode(Bytes::copy_from_slice(bytes)) else { return };
+    let sent = frame.encode();
+    if matches!(&frame, Frame::Raft(messages) if messages.is_empty()) {
+        return;
+    }
+    let again = Frame::decode(sent.clone()).expect("what was sent can be read");
+    assert_eq!(again.encode(), sent);
+}
+
+/// Frames of every kind about `group`, from its `replica` to another one.
+pub fn samples(group: GroupId, from: ReplicaId, to: ReplicaId, leader: BrokerId) -> Vec<Bytes> {
+    let at = ViewVersion { term: 3, version: 4 };
+    let view = PartitionView {
+        group,
+        topic: TopicId(Uuid::from_u128(1)),
+        partition: 0,
+        leader,
+        at,
+        isr: vec![leader],
+        effective_min_isr: 1,
+        provisional: false,
+        metadata_index: 5,
+    };
+    let frames = [
+        Frame::HighWatermarks(vec![LeaderHighWatermark { group, term: 3, index: 2 }]),
+        Frame::Views(vec![view]),
+        Frame::Pulse { metadata_index: 5, draining: false, confirmed: vec![(group, at)] },
+        Frame::WantViews(vec![group]),
+        Frame::Commands(vec![Bytes::from_static(b"\0\x09\x01{}")]),
+        Frame::ElectPreferred(vec![group]),
+        Frame::Quarantined(vec![(group, from)]),
+    ];
+    let raft =
+        quorum::fuzzing::messages(from, to).into_iter().map(|message| Frame::Raft(vec![(group, message)]));
+    frames.into_iter().chain(raft).map(|frame| frame.encode()).collect()
+}
