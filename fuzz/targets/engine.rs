@@ -174,6 +174,7 @@ fn open(input: &[u8]) {
         learners: Vec::new(),
         membership: Some(Bytes::copy_from_slice(input)),
         applied: 0,
+        held: Arc::default(),
     };
     let Ok(mut group) = Group::open(&config, log.new_group(PARTITION), Default::default()) else { return };
     (0..25).for_each(|_| group.tick());

@@ -152,6 +152,10 @@ impl ReplicaHandle for LocalReplica {
         self.handle.log().records_from(from, below, max_bytes, at_least_one).map_err(unreadable)
     }
 
+    fn readable(&self, from: Offset, below: Offset, max_bytes: usize, at_least_one: bool) -> usize {
+        self.handle.log().bytes_from(from, below, max_bytes, at_least_one)
+    }
+
     fn offset_for_time(&self, timestamp: i64, below: Offset) -> Result<Option<TimedOffset>, ReadError> {
         let found = self.handle.log().offset_for_time(timestamp, below).map_err(unreadable)?;
         Ok(found.map(|(offset, timestamp)| TimedOffset { offset, timestamp }))

@@ -173,7 +173,8 @@ impl Parts {
             values: Arc::new(settings.broker_values(own)),
             clock,
         });
-        let handlers = Handlers::new(Arc::clone(&local) as _, Arc::clone(&metrics));
+        let answer_bytes = usize::try_from(settings.clients.max_answer_memory_bytes).unwrap_or(usize::MAX);
+        let handlers = Handlers::new(Arc::clone(&local) as _, Arc::clone(&metrics), answer_bytes);
         let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, peers.clone(), shared.clone()))?;
         remembered(&shared, known).await?;
         let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
@@ -207,10 +208,12 @@ impl Parts {
             self.say.clone(),
         ));
         let registration = tokio::spawn(self.register());
+        let engine_end = self.running.end();
         let ended = tokio::select! {
             signal = stop => signal.map(|name| tracing::info!(signal = name, "stop broker")),
             fault = self.attend() => Err(fault),
             fault = failed(registration) => Err(fault),
+            () = engine_end => Err(anyhow!("the engine's thread ended by a panic, which the log shows")),
         };
         book.abort();
         asking.abort();
@@ -432,6 +435,7 @@ fn server_settings(settings: &Settings) -> ServerSettings {
     let clients = &settings.clients;
     ServerSettings {
         max_connections: clients.max_connections as usize,
+        max_connections_per_ip: clients.max_connections_per_ip as usize,
         max_request_bytes: clients.max_request_bytes as usize,
         max_in_flight_requests: clients.max_requests_per_connection as usize,
         max_request_memory_bytes: usize::try_from(clients.max_request_memory_bytes).unwrap_or(usize::MAX),

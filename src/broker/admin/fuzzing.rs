@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::test_backend::TestBackend;
@@ -46,7 +45,7 @@ pub fn connection(bytes: &[u8]) {
         let backend = Arc::new(TestBackend::new());
         backend.add_topic("orders", 2);
         let stop = CancellationToken::new();
-        let admin = Arc::new(Admin { backend, watches: Arc::new(Semaphore::new(1)), stop: stop.clone() });
+        let admin = Arc::new(Admin::new(backend, stop.clone()));
         let serving = axum::serve(Once(Some(server)), routes::router(admin));
         let serving = serving.with_graceful_shutdown(stop.clone().cancelled_owned());
         let asking = async {

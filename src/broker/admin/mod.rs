@@ -32,6 +32,10 @@ const MAX_WATCHES: usize = 64;
 
 /// Connections open at once, at most.
 const MAX_CONNECTIONS: usize = 256;
+/// Large answers (all topics, metrics) that are made or written at once, at most: each may have tens of megabytes.
+const MAX_LARGE_ANSWERS: usize = 8;
+/// Longest a large answer waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
 /// A connection on which nothing moved for this long is closed. Longer than any request may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -79,14 +83,22 @@ pub struct AdminServer {
 pub(crate) struct Admin<B> {
     pub(crate) backend: B,
     pub(crate) watches: Arc<Semaphore>,
+    /// Places for large answers, each kept until the answer is written.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
+}
+
+impl<B> Admin<B> {
+    pub(crate) fn new(backend: B, stop: CancellationToken) -> Self {
+        let [watches, large] = [MAX_WATCHES, MAX_LARGE_ANSWERS].map(|most| Arc::new(Semaphore::new(most)));
+        Self { backend, watches, large, stop }
+    }
 }
 
 /// Serves the admin API on a bound socket until [`AdminServer::stop`].
 pub fn serve<B: AdminBackend>(socket: TcpListener, backend: B) -> io::Result<AdminServer> {
     let stop = CancellationToken::new();
-    let admin =
-        Arc::new(Admin { backend, watches: Arc::new(Semaphore::new(MAX_WATCHES)), stop: stop.clone() });
+    let admin = Arc::new(Admin::new(backend, stop.clone()));
     let router = routes::router(admin);
     let socket = BoundedListener::new(socket, MAX_CONNECTIONS, PATIENCE);
     let stopped = stop.clone().cancelled_owned();

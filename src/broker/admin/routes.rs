@@ -1,6 +1,7 @@
 //! Paths and bodies of the admin API, each handed to the backend. Decides nothing about topics.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,15 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::answer::Problem;
-use super::{Admin, AdminBackend, ConfigChanges, watch};
+use super::{Admin, AdminBackend, ConfigChanges, MAX_LARGE_ANSWERS, TURN, watch};
 
 /// Longest request body.
 const MAX_BODY: usize = 1 << 20;
+/// Bytes handed to the connection at once.
+const PIECE: usize = 64 << 10;
 /// Longest a drain is waited for; it goes on without its asker.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -93,8 +97,35 @@ async fn readyz<B: AdminBackend>(State(admin): Shared<B>) -> Response {
     }
 }
 
-async fn metrics<B: AdminBackend>(State(admin): Shared<B>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.backend.metrics()).into_response()
+async fn metrics<B: AdminBackend>(State(admin): Shared<B>) -> Result<Response, Problem> {
+    large(&admin, "text/plain; version=0.0.4", |backend| backend.metrics().into_bytes()).await
+}
+
+/// An answer that may be large: made when it has a place, which it keeps until it is written.
+async fn large<B: AdminBackend>(
+    admin: &Admin<B>,
+    kind: &'static str,
+    make: impl FnOnce(&B) -> Vec<u8>,
+) -> Result<Response, Problem> {
+    let Ok(Ok(place)) = timeout(TURN, Arc::clone(&admin.large).acquire_owned()).await else {
+        let message = format!(
+            "{MAX_LARGE_ANSWERS} large answers are being written, and none ended in {} s",
+            TURN.as_secs()
+        );
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_answers", message));
+    };
+    let bytes = Bytes::from(make(&admin.backend));
+    let length = bytes.len();
+    let pieces = futures::stream::unfold((bytes, place), |(mut bytes, place)| async move {
+        let piece = bytes.split_to(bytes.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (bytes, place)))
+    });
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a report always serialises")
 }
 
 async fn cluster<B: AdminBackend>(State(admin): Shared<B>) -> Response {
@@ -107,7 +138,7 @@ async fn topics<B: AdminBackend>(
 ) -> Result<Response, Problem> {
     let Query(query) =
         query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.to_string()))?;
-    Ok(Json(admin.backend.topics(query.partitions)).into_response())
+    large(&admin, "application/json", |backend| json(&backend.topics(query.partitions))).await
 }
 
 async fn topic<B: AdminBackend>(State(admin): Shared<B>, name: Named) -> Result<Response, Problem> {

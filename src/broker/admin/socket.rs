@@ -16,6 +16,9 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Pause after the system refused to accept, as when it is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A client that took this much may let writes wait for as long again: it takes a megabyte in each `patience`, or all.
+const RENEWED: u64 = 1 << 20;
+
 /// A listening socket whose connections are bounded.
 pub(super) struct BoundedListener {
     socket: TcpListener,
@@ -52,8 +55,7 @@ impl Listener for BoundedListener {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "set TCP_NODELAY");
             }
-            let deadline = Box::pin(sleep(self.patience));
-            return (Guarded { stream, deadline, patience: self.patience, _slot: slot }, peer);
+            return (Guarded::new(stream, self.patience, slot), peer);
         }
     }
 
@@ -62,15 +64,53 @@ impl Listener for BoundedListener {
     }
 }
 
-/// A connection that fails when neither side of it moved for a while.
+/// A connection that fails when neither side of it moved for a while, or when its answer is taken too slowly.
 pub(super) struct Guarded {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
     patience: Duration,
+    pace: Pace,
     _slot: OwnedSemaphorePermit,
 }
 
+/// How long writes had to wait for the client, and how much it took meanwhile.
+#[derive(Default)]
+struct Pace {
+    waiting_since: Option<Instant>,
+    waited: Duration,
+    taken: u64,
+}
+
+impl Pace {
+    /// Notes what a write came to; whether the client is too slow by now.
+    fn note(&mut self, written: Option<usize>, patience: Duration) -> bool {
+        let now = Instant::now();
+        let waited = self.waiting_since.take().map_or(Duration::ZERO, |since| now - since);
+        match written {
+            // It takes what it is given: what was before is forgotten.
+            Some(_) if waited.is_zero() && self.waited.is_zero() => *self = Self::default(),
+            Some(bytes) => {
+                self.waited += waited;
+                self.taken += bytes as u64;
+                if self.taken >= RENEWED {
+                    *self = Self::default();
+                }
+            }
+            None => {
+                self.waited += waited;
+                self.waiting_since = Some(now);
+            }
+        }
+        self.waited > patience
+    }
+}
+
 impl Guarded {
+    fn new(stream: TcpStream, patience: Duration, slot: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(sleep(patience));
+        Self { stream, deadline, patience, pace: Pace::default(), _slot: slot }
+    }
+
     /// Passes progress on and starts the time anew; without progress, fails when the time is up.
     fn watched<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
@@ -101,6 +141,15 @@ impl AsyncWrite for Guarded {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, data);
+        let written = match &polled {
+            Poll::Ready(Ok(bytes)) => Some(*bytes),
+            Poll::Ready(Err(_)) => Some(0),
+            Poll::Pending => None,
+        };
+        let patience = self.patience;
+        if self.pace.note(written, patience) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         self.watched(context, polled)
     }
 

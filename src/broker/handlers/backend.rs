@@ -108,6 +108,9 @@ pub trait ReplicaHandle: Send + Sync {
         at_least_one: bool,
     ) -> Result<Bytes, ReadError>;
 
+    /// How many bytes [`read`](Self::read) would give, without reading.
+    fn readable(&self, from: Offset, below: Offset, max_bytes: usize, at_least_one: bool) -> usize;
+
     /// The first record below `below` with a timestamp of at least `timestamp`. Reads from disk.
     fn offset_for_time(&self, timestamp: i64, below: Offset) -> Result<Option<TimedOffset>, ReadError>;
 

@@ -1,5 +1,6 @@
 //! DescribeConfigs: configs of topics, and of the broker that is asked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chronik_core::config::{ConfigEntry, describe_broker, describe_topic};
@@ -14,7 +15,12 @@ use kafka_protocol::protocol::StrBytes;
 use super::Handlers;
 use super::backend::Backend;
 use super::errors::{Failure, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION};
-use crate::server::RequestContext;
+use crate::server::{RequestContext, Room};
+
+/// Resources described in one answer, at most: what is said of one is many times longer than its name.
+const RESOURCES: usize = 10_000;
+/// What an answer has at most of each: every config, its documentation and where its value comes from.
+const RESOURCE_BYTES: usize = 6 * 1024;
 
 /// Kafka's number for a topic as a resource.
 pub(super) const TOPIC: i8 = 2;
@@ -27,17 +33,24 @@ pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     context: RequestContext,
     request: DescribeConfigsRequest,
-) -> DescribeConfigsResponse {
+) -> (DescribeConfigsResponse, Option<Room>) {
+    // A resource that is named more than once is answered once: by Kafka's rule it is one resource.
+    let mut seen = BTreeSet::new();
+    let mut wanted: Vec<&DescribeConfigsResource> = request.resources.iter().collect();
+    wanted.retain(|wanted| seen.insert((wanted.resource_type, wanted.resource_name.clone())));
+    let room = handlers.answers.room_for(RESOURCE_BYTES * wanted.len().min(RESOURCES)).await;
     let shape = Shape {
         synonyms: request.include_synonyms,
         types: context.api_version >= TYPES_FROM,
         documentation: request.include_documentation,
     };
-    let results = request.resources.iter().map(|wanted| {
+    let results = wanted.into_iter().enumerate().map(|(at, wanted)| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(wanted.resource_type)
             .with_resource_name(wanted.resource_name.clone());
-        match entries(handlers.backend.as_ref(), wanted) {
+        let entries =
+            if at < RESOURCES { entries(handlers.backend.as_ref(), wanted) } else { Err(too_many()) };
+        match entries {
             Ok(entries) => {
                 let asked = entries.into_iter().filter(|entry| is_asked(wanted, entry));
                 result.with_configs(asked.map(|entry| shape.of(entry)).collect())
@@ -45,7 +58,11 @@ pub(crate) async fn handle(
             Err(failure) => result.with_error_code(failure.code).with_error_message(failure.text()),
         }
     });
-    DescribeConfigsResponse::default().with_results(results.collect())
+    (DescribeConfigsResponse::default().with_results(results.collect()), Some(room))
+}
+
+fn too_many() -> Failure {
+    Failure::new(INVALID_REQUEST, format!("at most {RESOURCES} resources are described in one answer"))
 }
 
 /// Who names no keys asks for all.

@@ -1,6 +1,6 @@
 //! DescribeLogDirs: the one data folder of this broker, the replicas in it, and how large their logs are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chronik_core::metadata::Topic;
@@ -12,22 +12,32 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::Handlers;
 use super::backend::Backend;
-use crate::server::RequestContext;
+use crate::server::{RequestContext, Room};
+
+/// What an answer has at most of each.
+const TOPIC_BYTES: usize = 260;
+const PARTITION_BYTES: usize = 24;
 
 pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     _context: RequestContext,
     request: DescribeLogDirsRequest,
-) -> DescribeLogDirsResponse {
+) -> (DescribeLogDirsResponse, Option<Room>) {
     let backend = handlers.backend.as_ref();
     let cluster = backend.cluster();
+    let most = TOPIC_BYTES * cluster.topics().len() + PARTITION_BYTES * cluster.partition_count();
+    let room = handlers.answers.room_for(most).await;
     let topics = match &request.topics {
         None => cluster.topics().filter_map(|topic| held(backend, topic, |_| true)).collect(),
         Some(wanted) => {
             let find = |name: &str| cluster.topic_by_name(name);
-            let topics = wanted.iter().filter_map(|wanted| {
-                let partitions: BTreeSet<i32> = wanted.partitions.iter().copied().collect();
-                held(backend, find(&wanted.topic)?, |partition| partitions.contains(&partition))
+            // A topic that is named more than once is looked at once.
+            let mut asked: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+            for topic in wanted {
+                asked.entry(&topic.topic).or_default().extend(&topic.partitions);
+            }
+            let topics = asked.into_iter().filter_map(|(name, partitions)| {
+                held(backend, find(name)?, |partition| partitions.contains(&partition))
             });
             topics.collect()
         }
@@ -36,7 +46,7 @@ pub(crate) async fn handle(
     // The folder's own size is not looked up: the defaults of both byte counts say that they are not known.
     let result =
         DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(folder)).with_topics(topics);
-    DescribeLogDirsResponse::default().with_results(vec![result])
+    (DescribeLogDirsResponse::default().with_results(vec![result]), Some(room))
 }
 
 /// The partitions of a topic that this broker holds; nothing if there are none.

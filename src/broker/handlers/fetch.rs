@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::Handlers;
 use super::errors::FETCH_SESSION_ID_NOT_FOUND;
 use super::stranded;
-use crate::server::{After, RequestContext};
+use crate::server::{After, RequestContext, Room};
 
 mod answer;
 mod reader;
@@ -26,6 +26,8 @@ use target::Target;
 
 /// Most bytes of records in one answer, Kafka's `fetch.max.bytes`.
 const MAX_BYTES: usize = 55 * 1024 * 1024;
+/// No client waits longer, whatever it says: while it does, its request takes memory that all share.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// While there is something but not enough, it is looked at again no sooner than this.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -33,27 +35,31 @@ pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     context: RequestContext,
     request: FetchRequest,
-) -> (FetchResponse, After) {
+) -> (FetchResponse, After, Option<Room>) {
     if !matches!(request.session_epoch, 0 | -1) {
         let refusal = FetchResponse::default().with_error_code(FETCH_SESSION_ID_NOT_FOUND);
-        return (refusal, After::Continue);
+        return (refusal, After::Continue, None);
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let deadline = Instant::now() + wait;
+    let deadline = Instant::now() + wait.min(LONGEST_WAIT);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_BYTES);
     let mut targets = Target::all(handlers.backend.as_ref(), &context, &request);
     loop {
         let progress = wait::Progress::of(&targets);
-        targets = target::read_all(targets, max_bytes).await;
+        let read = target::read_all(targets, max_bytes, &handlers.answers).await;
+        targets = read.targets;
         let bytes: usize = targets.iter().map(Target::bytes).sum();
         let urgent = targets.iter().any(Target::is_urgent);
         let now = Instant::now();
-        if urgent || bytes >= min_bytes.min(max_bytes) || now >= deadline || targets.is_empty() {
+        let enough = bytes >= min_bytes.min(max_bytes) || read.cut_short;
+        if urgent || enough || now >= deadline || targets.is_empty() {
             handlers.metrics.requests.fetched(bytes);
             let after = stranded::after(targets.iter().any(Target::is_stranded));
-            return (Answer::new(handlers.backend.as_ref(), &context).response(&request, targets), after);
+            let answer = Answer::new(handlers.backend.as_ref(), &context).response(&request, targets);
+            return (answer, after, read.room);
         }
+        drop(read.room);
         if timeout_at(deadline, progress.any()).await.is_ok() && bytes > 0 {
             sleep_until(deadline.min(now + PAUSE)).await;
         }

@@ -20,24 +20,49 @@ use super::errors::{
     UNKNOWN_TOPIC_OR_PARTITION,
 };
 use super::{Handlers, partition_state};
-use crate::server::RequestContext;
+use crate::server::{RequestContext, Room};
+
+/// What an answer has at most of each: names and racks are short, and most partitions have three replicas.
+const BROKER_BYTES: usize = 600;
+const TOPIC_BYTES: usize = 300;
+const PARTITION_BYTES: usize = 80;
 
 pub(crate) async fn handle(
     handlers: Arc<Handlers>,
     context: RequestContext,
     request: MetadataRequest,
-) -> MetadataResponse {
+) -> (MetadataResponse, Option<Room>) {
     let backend = handlers.backend.as_ref();
     let cluster = backend.cluster();
+    let room = handlers.answers.room_for(size(&cluster, &request)).await;
     let endpoints = endpoints::listed(backend, &cluster, &context.listener);
     let ask = Ask { backend, cluster: &cluster, context: &context, request: &request };
     let cluster_operations_asked = request.include_cluster_authorized_operations;
-    MetadataResponse::default()
+    let answer = MetadataResponse::default()
         .with_controller_id(endpoints::controller(backend, &endpoints))
         .with_cluster_id(Some(StrBytes::from_string(cluster.cluster().to_string())))
         .with_brokers(endpoints.iter().map(broker).collect())
         .with_cluster_authorized_operations(cluster_operations(cluster_operations_asked))
-        .with_topics(ask.topics())
+        .with_topics(ask.topics());
+    (answer, Some(room))
+}
+
+/// About how long the answer will be, rather more than less.
+fn size(cluster: &ClusterState, request: &MetadataRequest) -> usize {
+    let partitions = match request.topics.as_deref() {
+        Some(topics @ [_, ..]) => topics.iter().map(|wanted| partitions(cluster, wanted)).sum(),
+        _ => cluster.partition_count(),
+    };
+    let topics = request.topics.as_ref().map_or(0, Vec::len).max(cluster.topics().len().min(partitions));
+    BROKER_BYTES * cluster.brokers().len() + TOPIC_BYTES * topics + PARTITION_BYTES * partitions
+}
+
+fn partitions(cluster: &ClusterState, wanted: &MetadataRequestTopic) -> usize {
+    let topic = match &wanted.name {
+        Some(name) if wanted.topic_id.is_nil() => cluster.topic_by_name(name),
+        _ => cluster.topic(TopicId(wanted.topic_id)),
+    };
+    topic.map_or(0, |topic| topic.partitions.len())
 }
 
 fn broker(endpoint: &Endpoint) -> MetadataResponseBroker {

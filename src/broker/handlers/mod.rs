@@ -39,18 +39,22 @@ use backend::Backend;
 use producer_ids::ProducerIds;
 
 use crate::metrics::Metrics;
+use crate::server::Memory;
 
 /// The broker around the handlers, and the little they remember between requests.
 pub struct Handlers {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What answers may take until they are written.
+    pub(crate) answers: Memory,
     producer_ids: ProducerIds,
 }
 
 impl Handlers {
-    /// Handlers that work on `backend`.
-    pub fn new(backend: Arc<dyn Backend>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { backend, metrics, producer_ids: ProducerIds::default() })
+    /// Handlers that work on `backend`; their answers together take no more than `answer_bytes`.
+    pub fn new(backend: Arc<dyn Backend>, metrics: Arc<Metrics>, answer_bytes: usize) -> Arc<Self> {
+        let answers = Memory::new(answer_bytes, metrics.broker.answer_memory());
+        Arc::new(Self { backend, metrics, answers, producer_ids: ProducerIds::default() })
     }
 
     /// Makes ready what clients should not have to wait for. Call once the broker is registered.

@@ -29,6 +29,8 @@ const ZSTD_FROM: i16 = 7;
 const ZSTD: i16 = 4;
 /// First version that names topics by id.
 const IDS_FROM: i16 = 13;
+/// No client waits longer, whatever it says: while it does, its request takes memory that all share.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// How far ahead of this broker's clock a record's timestamp may be, as by Kafka's default.
 const FUTURE_MS: i64 = 3_600_000;
 
@@ -39,7 +41,7 @@ pub(crate) fn start(
     request: ProduceRequest,
 ) -> impl Future<Output = (ProduceResponse, bool, After)> + Send + use<> {
     let (acks, transactional) = (request.acks, request.transactional_id.is_some());
-    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let deadline = Instant::now() + timeout;
     let submit = Submit {
         backend: handlers.backend.as_ref(),
@@ -48,6 +50,7 @@ pub(crate) fn start(
         acks: Acks::from_wire(acks),
         transactional,
         deadline,
+        request_bytes: context.bytes,
     };
     let topics: Vec<_> = request.topic_data.into_iter().map(|topic| submit.topic(topic)).collect();
     drop(submit);
@@ -96,6 +99,7 @@ struct Submit<'a> {
     acks: Option<Acks>,
     transactional: bool,
     deadline: Instant,
+    request_bytes: usize,
 }
 
 impl Submit<'_> {
@@ -144,7 +148,11 @@ impl Submit<'_> {
             max_message_bytes: self.backend.topic_config(topic).max_message_bytes as usize,
             latest_timestamp: self.backend.unix_ms().saturating_add(FUTURE_MS),
         };
-        let records = records.unwrap_or_default();
+        let mut records = records.unwrap_or_default();
+        if records.len() < self.request_bytes / 2 {
+            // The batch is kept until it is committed, and with it all that it shares memory with: the whole request.
+            records = Bytes::copy_from_slice(&records);
+        }
         let batch = batch::check(records, limits).map_err(|e| Failure::new(e.code(), e.to_string()))?;
         if batch.header().compression() == ZSTD && self.version < ZSTD_FROM {
             let message = "zstd may be sent from Produce version 7 on only";

@@ -17,6 +17,8 @@ use super::types::{Damage, EntryMeta, LogEntry};
 const READ_GAP: u64 = 4 << 10;
 /// One read fetches at most this much, or one entry.
 const READ_SPAN: u64 = 4 << 20;
+/// A consumer gets at most so many batches at once: of very small ones each costs more to find than it holds.
+const READ_BATCHES: usize = 1 << 16;
 /// A reader whose entries were moved to another segment meanwhile looks again this often.
 const LOOKS: usize = 4;
 
@@ -174,13 +176,7 @@ impl GroupLog {
         at_least_one: bool,
     ) -> Result<Bytes, ReadError> {
         self.with_slots(
-            |log| {
-                let from = log.at_offset(offset);
-                let first = log.first + from as u64;
-                let slots = (first..).zip(log.slots[from..].iter().copied());
-                let slots = slots.take_while(|(_, slot)| slot.end_offset() <= below);
-                Ok(take(slots.filter(|(_, slot)| slot.records > 0), max_bytes, at_least_one))
-            },
+            |log| Ok(batches(log, offset, below, max_bytes, at_least_one)),
             |slots| {
                 let mut payloads = self.payloads(slots)?;
                 if payloads.len() == 1 {
@@ -191,6 +187,12 @@ impl GroupLog {
                 Ok(all.freeze())
             },
         )
+    }
+
+    /// How many bytes [`records_from`](Self::records_from) would give.
+    pub fn bytes_from(&self, offset: Offset, below: Offset, max_bytes: usize, at_least_one: bool) -> usize {
+        let slots = batches(&self.index.read(), offset, below, max_bytes, at_least_one);
+        slots.iter().map(|(_, slot)| slot.length as usize).sum()
     }
 
     /// The first record below `below` with a timestamp of at least `timestamp`, as offset and timestamp.
@@ -318,6 +320,21 @@ fn run_length(slots: &[(LogIndex, Slot)]) -> usize {
             && end(next) - u64::from(first.position) <= READ_SPAN
     });
     1 + together.count()
+}
+
+/// The batches that a consumer gets.
+fn batches(
+    log: &Index,
+    offset: Offset,
+    below: Offset,
+    max_bytes: usize,
+    at_least_one: bool,
+) -> Vec<(LogIndex, Slot)> {
+    let from = log.at_offset(offset);
+    let first = log.first + from as u64;
+    let slots = (first..).zip(log.slots[from..].iter().copied());
+    let slots = slots.take_while(|(_, slot)| slot.end_offset() <= below);
+    take(slots.filter(|(_, slot)| slot.records > 0).take(READ_BATCHES), max_bytes, at_least_one)
 }
 
 /// As many of the slots as fit.

@@ -85,6 +85,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
         let last = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?;
         end =
             usize::try_from(last.file.len().map_err(io_error("measure", &last.path))?).unwrap_or(usize::MAX);
+        recovery.certify_by_creation(last);
     }
     let active = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?.clone();
     let size = measure(&segments)?;
@@ -249,6 +250,16 @@ impl Recovery {
 
     fn is_synced(&self, sequence: u64) -> bool {
         self.synced.is_some_and(|mark| sequence <= mark.group.sequence)
+    }
+
+    /// A segment is created only when all before it is synced: what is unreadable at the end of the one before was not
+    /// torn, though nothing is behind it. The journal goes on behind what was lost, so that every restart sees the gap.
+    fn certify_by_creation(&mut self, before: &Segment) {
+        let Some(gap) = self.gap.take() else { return };
+        let what = "write groups before the next segment's creation are unreadable".to_owned();
+        self.replay.lost_in(before.path.clone(), gap.at, what);
+        self.previous =
+            Predecessor { sequence: self.previous.sequence.saturating_add(1), ops: u32::MAX, crc: 0 };
     }
 
     /// A journal that does not hold what the mark names has lost write groups. It goes on behind them, so that every

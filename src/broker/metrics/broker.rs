@@ -47,6 +47,8 @@ pub struct BrokerMetrics {
     connections_refused: IntCounterVec,
     request_memory: IntGauge,
     request_memory_waits: IntCounter,
+    answer_memory: IntGauge,
+    answer_memory_waits: IntCounter,
     peers_up: IntGauge,
     peer_bytes: IntCounterVec,
     raft_messages: IntCounterVec,
@@ -65,7 +67,7 @@ pub struct ListenerMetrics {
 /// An open connection, until it is dropped.
 pub struct OpenConnection(IntGauge);
 
-/// What requests under way take of the memory they may take.
+/// What requests or answers under way take of the memory they may take.
 #[derive(Clone)]
 pub struct MemoryMetrics {
     pub(crate) taken: IntGauge,
@@ -117,7 +119,7 @@ impl BrokerMetrics {
                 r,
                 "chronik_connections_refused_total",
                 &["listener"],
-                "Connections closed at once because too many were open.",
+                "Connections closed at once because too many were open, altogether or from their address.",
             )?,
             request_memory: gauge(
                 r,
@@ -128,6 +130,16 @@ impl BrokerMetrics {
                 r,
                 "chronik_request_memory_waits_total",
                 "Requests that were not read at once because the limit was used up.",
+            )?,
+            answer_memory: gauge(
+                r,
+                "chronik_answer_memory_bytes",
+                "Bytes of answers that are being made or written; max-answer-memory-bytes is the limit.",
+            )?,
+            answer_memory_waits: counter(
+                r,
+                "chronik_answer_memory_waits_total",
+                "Answers that were not made at once because the limit was used up.",
             )?,
             peers_up: gauge(r, "chronik_peers_up", "Other brokers this one hears from.")?,
             peer_bytes: counters(
@@ -183,6 +195,11 @@ impl BrokerMetrics {
     /// The series of the requests' memory.
     pub fn request_memory(&self) -> MemoryMetrics {
         MemoryMetrics { taken: self.request_memory.clone(), waits: self.request_memory_waits.clone() }
+    }
+
+    /// The series of the answers' memory.
+    pub fn answer_memory(&self) -> MemoryMetrics {
+        MemoryMetrics { taken: self.answer_memory.clone(), waits: self.answer_memory_waits.clone() }
     }
 
     /// Other brokers this one hears from.

@@ -1,6 +1,7 @@
 //! One replica of one Raft group: steps and ticks in; entries, messages and commits out. Knows no Kafka rule but offsets.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
@@ -35,6 +36,9 @@ pub struct GroupConfig {
     pub membership: Option<Bytes>,
     /// Deliver committed entries from after this index.
     pub applied: LogIndex,
+    /// Counts the payload bytes of entries that are kept in memory until they are synced and applied, over all groups that
+    /// are given the same one.
+    pub held: Arc<AtomicUsize>,
 }
 
 /// What this replica is, and whom it follows.
@@ -188,7 +192,7 @@ impl Group {
             skip_bcast_commit: config.group != GroupId::METADATA,
             ..Config::default()
         };
-        let storage = GroupStorage::new(log, to_raft_state(state), membership);
+        let storage = GroupStorage::new(log, to_raft_state(state), membership, Arc::clone(&config.held));
         let node = RawNode::new(&raft_config, storage, &logger::for_replica())?;
         Ok(Group { id: config.group, node, next_offset: 0, leading_term: None, synced_term: state.term })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chronik_core::ids::{LogIndex, Offset, Term};
@@ -30,10 +30,17 @@ pub(super) struct GroupStorage {
     generation: u64,
     /// Set when a read met damage: the replica must leave service.
     damaged: AtomicBool,
+    /// Payload bytes of the tails of all groups of this broker.
+    held: Arc<AtomicUsize>,
 }
 
 impl GroupStorage {
-    pub(super) fn new(log: Arc<GroupLog>, hard_state: HardState, membership: ConfState) -> Self {
+    pub(super) fn new(
+        log: Arc<GroupLog>,
+        hard_state: HardState,
+        membership: ConfState,
+        held: Arc<AtomicUsize>,
+    ) -> Self {
         let synced = log.last_index();
         Self {
             log,
@@ -43,6 +50,7 @@ impl GroupStorage {
             synced,
             generation: 0,
             damaged: AtomicBool::new(false),
+            held,
         }
     }
 
@@ -90,8 +98,10 @@ impl GroupStorage {
             self.synced = self.synced.min(entry.index - 1);
         }
         while self.tail.back().is_some_and(|last| last.entry.index >= entry.index) {
-            self.tail.pop_back();
+            let replaced = self.tail.pop_back();
+            self.let_go(replaced);
         }
+        self.held.fetch_add(entry.data.len(), Ordering::Relaxed);
         self.tail.push_back(TailEntry { entry, end_offset });
     }
 
@@ -112,8 +122,13 @@ impl GroupStorage {
     pub(super) fn trim(&mut self, applied: LogIndex) {
         let keep_above = applied.min(self.synced);
         while self.tail.front().is_some_and(|first| first.entry.index <= keep_above) {
-            self.tail.pop_front();
+            let applied = self.tail.pop_front();
+            self.let_go(applied);
         }
+    }
+
+    fn let_go(&self, gone: Option<TailEntry>) {
+        self.held.fetch_sub(gone.map_or(0, |gone| gone.entry.data.len()), Ordering::Relaxed);
     }
 
     pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
@@ -133,6 +148,14 @@ impl GroupStorage {
         tracing::error!("read replica's log: {error}");
         self.damaged.store(true, Ordering::Relaxed);
         raft::Error::Store(StorageError::LogTemporarilyUnavailable)
+    }
+}
+
+impl Drop for GroupStorage {
+    fn drop(&mut self) {
+        while let Some(gone) = self.tail.pop_front() {
+            self.let_go(Some(gone));
+        }
     }
 }
 

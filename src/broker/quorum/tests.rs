@@ -67,6 +67,7 @@ fn replica(state: HardState) -> (Group, Log, tempfile::TempDir) {
         learners: Vec::new(),
         membership: None,
         applied: 0,
+        held: Arc::default(),
     };
     let group = Group::open(&config, log.group(GROUP).unwrap(), state).unwrap();
     (group, log, dir)

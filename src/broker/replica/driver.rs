@@ -1,5 +1,6 @@
 //! The engine's thread: waits for events, runs rounds, keeps the ticks. Holds no rule of replication.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -169,9 +170,22 @@ pub struct Running {
     events: Sender<Queued>,
     thread: JoinHandle<()>,
     stopping: Arc<AtomicBool>,
+    alive: Option<oneshot::Receiver<Infallible>>,
 }
 
 impl Running {
+    /// Done when the thread has ended, by a panic unless it was stopped: nothing is decided here any more. For one asker.
+    pub fn end(&mut self) -> impl Future<Output = ()> + use<> {
+        let alive = self.alive.take();
+        async move {
+            match alive {
+                // Nothing is ever sent: the other end goes with the thread.
+                Some(alive) => drop(alive.await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Ends the thread and waits for it.
     pub fn stop(self) {
         self.stopping.store(true, Ordering::Release);
@@ -191,11 +205,13 @@ impl EngineQueue {
         let events = self.events.clone();
         let Machine { config, shared, log, recovered, transport, clock, tick } = machine;
         let thread = Thread { queue: self.queue, written: self.events, log: Arc::clone(&log), clock, tick };
+        let (alive, watched) = oneshot::channel();
         let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let _alive: oneshot::Sender<Infallible> = alive;
             let engine = Engine::new(config, shared, log, recovered, transport, thread.clock.now());
             thread.run(engine, &flag);
         })?;
-        Ok(Running { events, thread, stopping })
+        Ok(Running { events, thread, stopping, alive: Some(watched) })
     }
 }
 
@@ -238,5 +254,89 @@ impl Thread {
         for queued in self.queue.try_iter().take(EVENTS_PER_ROUND) {
             engine.handle(queued.event, self.clock.now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use chronik_core::config::TopicDefaults;
+    use chronik_core::ids::{DiskId, Incarnation};
+    use chronik_core::metadata::ClusterState;
+    use chronik_core::replication::isr::IsrConfig;
+    use tokio::sync::watch;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::log::{Birth, DataFolder, Options, RealDisk};
+    use crate::quorum::Lane;
+    use crate::replica::{Liveness, Now, Partitions, Views};
+
+    struct Faulty;
+
+    impl Transport for Faulty {
+        fn send(&self, _: BrokerId, _: Lane, _: Bytes) -> bool {
+            panic!("a bug");
+        }
+    }
+
+    struct Still(AtomicU64);
+
+    impl Clock for Still {
+        fn now(&self) -> Now {
+            let ms = self.0.fetch_add(1, Ordering::Relaxed);
+            Now { ms, unix_ms: ms }
+        }
+    }
+
+    /// An engine that decides nothing must not look like a broker that lives.
+    #[tokio::test]
+    async fn whoever_waits_for_its_end_hears_of_a_panic() {
+        let (dir, own) = (tempfile::tempdir().unwrap(), BrokerId(1));
+        let cluster = "test".parse::<chronik_core::ids::ClusterId>().unwrap();
+        let birth = Birth::Join(Vec::new());
+        let identity = DataFolder::format(&RealDisk, dir.path(), cluster.clone(), own, birth).unwrap();
+        let (log, recovered) =
+            Log::open(Arc::new(RealDisk), dir.path(), identity.clone(), Options::default()).unwrap();
+        let mut state = ClusterState::new(cluster);
+        for id in 1..=2 {
+            let broker = crate::handlers::tests::memory::broker(id);
+            state.apply(id.into(), &chronik_core::metadata::Command::RegisterBroker(broker));
+        }
+        let shared = Shared {
+            cluster: watch::Sender::new(Arc::new(state)),
+            partitions: Arc::new(Partitions::default()),
+            views: Arc::new(Views::default()),
+            liveness: Arc::new(Liveness::new(own)),
+            metadata_leader: watch::Sender::new(None),
+            log_stopped: Arc::default(),
+            isr_changes: Arc::default(),
+            formed: watch::Sender::new(None),
+        };
+        let config = EngineConfig {
+            broker: own,
+            disk: identity.disk,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            isr: IsrConfig { max_lag_ms: 1, max_lag_entries: 1, check_interval_ms: 1, min_isr: 1 },
+            topics: TopicDefaults::default(),
+            learner_bytes_per_second: 0,
+        };
+        let (handle, queue) = channel();
+        let machine = Machine {
+            config,
+            shared,
+            log: Arc::new(log),
+            recovered,
+            transport: Faulty,
+            clock: Arc::new(Still(AtomicU64::new(0))),
+            tick: Duration::from_secs(60),
+        };
+        let mut running = queue.start(machine).unwrap();
+        let incarnation = Incarnation { disk: DiskId(Uuid::from_u128(2)), start: 1 };
+        handle.submit(Event::PeerUp { broker: BrokerId(2), incarnation });
+        tokio::time::timeout(Duration::from_secs(20), running.end()).await.expect("it ended");
+        running.stop();
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chronik_core::ids::{BrokerId, GroupId, Term};
+use chronik_core::metadata::limits;
 use chronik_core::view::{PartitionView, ViewVersion};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
@@ -178,6 +179,10 @@ impl Views {
         let mut table = self.table.write();
         let known = table.views.get(&group).map(|known| &known.view);
         if known.is_some_and(|known| known.at > view.at) {
+            return;
+        }
+        // Metadata names no more partitions than this: what is beyond it is made up.
+        if known.is_none() && table.views.len() >= limits::PARTITIONS {
             return;
         }
         let changed = known != Some(&view);

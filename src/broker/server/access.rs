@@ -10,6 +10,6 @@ pub(super) fn authorize(_context: &RequestContext) -> bool {
 }
 
 /// How long this request's connection must wait for its quota. There are no quotas yet.
-pub(super) fn throttle(_context: &RequestContext, _bytes: usize) -> Duration {
+pub(super) fn throttle(_context: &RequestContext) -> Duration {
     Duration::ZERO
 }

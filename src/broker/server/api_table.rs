@@ -52,13 +52,13 @@ const fn api(
 
 static TABLE: &[Api] = &[
     api(ApiKey::Produce, (0, 13), &layout::PRODUCE, |c| c.produce()),
-    api(ApiKey::Fetch, (4, 18), &layout::FETCH, |c| c.queued_then(fetch::handle)),
+    api(ApiKey::Fetch, (4, 18), &layout::FETCH, |c| c.queued_with(fetch::handle)),
     // Version 11 only adds a special timestamp, which is handled.
     Api {
         wire_max: 10,
         ..api(ApiKey::ListOffsets, (1, 11), &layout::LIST_OFFSETS, |c| c.queued_then(list_offsets::handle))
     },
-    api(ApiKey::Metadata, (0, 13), &layout::METADATA, |c| c.queued(metadata::handle)),
+    api(ApiKey::Metadata, (0, 13), &layout::METADATA, |c| c.queued_in_room(metadata::handle)),
     api(ApiKey::ApiVersions, (0, 4), &layout::API_VERSIONS, |c| c.queued(api_versions::handle)),
     api(ApiKey::CreateTopics, (2, 7), &layout::CREATE_TOPICS, |c| c.queued(create_topics::handle)),
     api(ApiKey::DeleteTopics, (1, 6), &layout::DELETE_TOPICS, |c| c.queued(delete_topics::handle)),
@@ -66,9 +66,13 @@ static TABLE: &[Api] = &[
     api(ApiKey::OffsetForLeaderEpoch, (2, 4), &layout::OFFSET_FOR_LEADER_EPOCH, |c| {
         c.queued_then(offset_for_leader_epoch::handle)
     }),
-    api(ApiKey::DescribeConfigs, (1, 4), &layout::DESCRIBE_CONFIGS, |c| c.queued(describe_configs::handle)),
+    api(ApiKey::DescribeConfigs, (1, 4), &layout::DESCRIBE_CONFIGS, |c| {
+        c.queued_in_room(describe_configs::handle)
+    }),
     api(ApiKey::AlterConfigs, (0, 2), &layout::ALTER_CONFIGS, |c| c.queued(alter_configs::handle)),
-    api(ApiKey::DescribeLogDirs, (1, 4), &layout::DESCRIBE_LOG_DIRS, |c| c.queued(describe_log_dirs::handle)),
+    api(ApiKey::DescribeLogDirs, (1, 4), &layout::DESCRIBE_LOG_DIRS, |c| {
+        c.queued_in_room(describe_log_dirs::handle)
+    }),
     api(ApiKey::CreatePartitions, (0, 3), &layout::CREATE_PARTITIONS, |c| {
         c.queued(create_partitions::handle)
     }),

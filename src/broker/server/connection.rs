@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServerSettings;
 use super::context::{Principal, RequestContext};
-use super::dispatch::{After, Refusal, Work, dispatch};
+use super::dispatch::{After, Refusal, Reply, Work, dispatch};
 use super::frame::{FrameError, FrameLimits, Frames};
 use super::in_flight::{InFlight, Permit};
-use super::memory::Memory;
+use super::memory::{Memory, Room};
 use super::stream::Stream;
 use super::wire::RequestHead;
 use crate::handlers::Handlers;
@@ -45,7 +45,15 @@ pub(super) enum End {
     Write(io::Error),
     #[error("the client took no answer for {0:?}")]
     NotRead(Duration),
+    #[error(
+        "the client took {taken} bytes of an answer of {length} in {time:?}, and others waited for the memory"
+    )]
+    ReadSlowly { taken: usize, length: usize, time: Duration },
 }
+
+/// A client that takes its answer more slowly than this many bytes a second, after all patience, gives up its place if
+/// others need it.
+const SLOW: u64 = 1 << 20;
 
 /// What a connection needs to know.
 pub(super) struct Connection {
@@ -134,7 +142,7 @@ impl Connection {
         if head.api_key == ApiKey::Produce as i16 {
             in_flight.none_queued().await;
         }
-        let (work, wait, timed) = dispatch(&self.handlers, self.context(head), frame, bytes)?;
+        let (work, wait, timed) = dispatch(&self.handlers, self.context(head, bytes), frame)?;
         if matches!(work, Work::Queued(_)) {
             permit.queue();
         }
@@ -144,7 +152,7 @@ impl Connection {
         Ok(Pending { work, permit, timed })
     }
 
-    fn context(&self, head: RequestHead) -> RequestContext {
+    fn context(&self, head: RequestHead, bytes: usize) -> RequestContext {
         RequestContext {
             listener: self.listener.clone(),
             peer: self.peer,
@@ -153,6 +161,7 @@ impl Connection {
             api_key: head.api_key,
             api_version: head.api_version,
             correlation_id: head.correlation_id,
+            bytes,
         }
     }
 
@@ -166,14 +175,16 @@ impl Connection {
         let mut closing = Closing { at: None, stop: &self.stop };
         while let Some(Pending { work, mut permit, timed }) = closing.during(pending.recv()).await {
             let (Work::Started(work) | Work::Queued(work)) = work;
-            let reply = closing.during(work).await;
-            timed.done(reply.frame.as_ref().map_or(0, Bytes::len));
-            permit.carried_out();
-            if let Some(frame) = reply.frame {
+            let Reply { frame, room, after } = closing.during(work).await;
+            timed.done(frame.as_ref().map_or(0, Bytes::len));
+            if let Some(frame) = frame {
+                // The request keeps its own room until its answer has some: what waits here is bounded by that.
+                let _room = closing.during(self.room_for(&frame, room)).await;
+                permit.carried_out();
                 self.write_frame(&mut write, &frame, in_flight).await?;
             }
             drop(permit);
-            match reply.after {
+            match after {
                 After::Continue => {}
                 After::Close(reason) => return Err(End::Answered(reason)),
                 After::CloseIn(time) => closing.begin(time),
@@ -182,7 +193,18 @@ impl Connection {
         Ok(())
     }
 
-    /// A client may rest before it takes its answer, unless other requests of its own hold memory meanwhile.
+    async fn room_for(&self, frame: &Bytes, room: Option<Room>) -> Room {
+        match room {
+            Some(mut room) => {
+                room.shrink_to(frame.len());
+                room
+            }
+            None => self.handlers.answers.room_for(frame.len()).await,
+        }
+    }
+
+    /// A client may rest before it takes its answer, unless other requests of its own, or other clients, need the memory
+    /// meanwhile.
     async fn write_frame<W: AsyncWrite + Unpin>(
         &self,
         write: &mut W,
@@ -190,7 +212,9 @@ impl Connection {
         in_flight: &InFlight,
     ) -> Result<(), End> {
         let (idle, patience) = (self.settings.idle_timeout, self.settings.patience);
-        let (mut rest, mut taken) = (&frame[..], Instant::now());
+        let began = Instant::now();
+        let due = patience + Duration::from_secs(frame.len() as u64 / SLOW);
+        let (mut rest, mut taken) = (&frame[..], began);
         while !rest.is_empty() {
             match timeout(patience.min(idle), write.write(rest)).await {
                 Ok(Ok(0)) => return Err(End::Write(io::ErrorKind::WriteZero.into())),
@@ -200,6 +224,10 @@ impl Connection {
                     return Err(End::NotRead(taken.elapsed()));
                 }
                 Err(_) => {}
+            }
+            if began.elapsed() >= due && !rest.is_empty() && self.handlers.answers.is_short() {
+                let (taken, length) = (frame.len() - rest.len(), frame.len());
+                return Err(End::ReadSlowly { taken, length, time: began.elapsed() });
             }
         }
         Ok(())

@@ -27,4 +27,6 @@ pub struct RequestContext {
     pub api_version: i16,
     /// The client's number of the request, repeated in the answer.
     pub correlation_id: i32,
+    /// How long the request is.
+    pub bytes: usize,
 }

@@ -13,6 +13,7 @@ use super::access;
 use super::api_table::{self, Api};
 use super::context::RequestContext;
 use super::error_codes::ErrorCodes;
+use super::memory::Room;
 use super::wire::{self, WireError};
 use crate::handlers::errors::UNSUPPORTED_VERSION;
 use crate::handlers::{Handlers, api_versions, produce, produce_unsupported};
@@ -33,6 +34,8 @@ pub(crate) enum After {
 pub(super) struct Reply {
     /// The answer; none for a request that wants none.
     pub(super) frame: Option<Bytes>,
+    /// What it may take of the answers' memory, if its handler took that before it made the answer.
+    pub(super) room: Option<Room>,
     pub(super) after: After,
 }
 
@@ -61,13 +64,12 @@ pub(super) fn dispatch(
     handlers: &Arc<Handlers>,
     context: RequestContext,
     body: Bytes,
-    bytes: usize,
 ) -> Result<(Work, Duration, Timed), Refusal> {
-    let (key, version) = (context.api_key, context.api_version);
+    let (key, version, bytes) = (context.api_key, context.api_version, context.bytes);
     if !access::authorize(&context) {
         return Err(Refusal::NotAuthorized { principal: format!("{:?}", context.principal), key });
     }
-    let wait = access::throttle(&context, bytes);
+    let wait = access::throttle(&context);
     let api = api_table::find(key).ok_or(Refusal::NotServed { key, version })?;
     let metrics = api.metrics(&handlers.metrics.requests);
     let timed = metrics.begin(bytes);
@@ -109,6 +111,20 @@ impl Call {
         })
     }
 
+    /// For one whose answer may be large: it takes room for it first.
+    pub(super) fn queued_in_room<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
+    where
+        Q: Decodable + Send + 'static,
+        A: Answered,
+        H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
+        F: Future<Output = (A, Option<Room>)> + Send,
+    {
+        self.queued_with(|handlers, context, request| async move {
+            let (answer, room) = handle(handlers, context, request).await;
+            (answer, After::Continue, room)
+        })
+    }
+
     /// For one that also says what becomes of the connection.
     pub(super) fn queued_then<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
     where
@@ -117,14 +133,28 @@ impl Call {
         H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
         F: Future<Output = (A, After)> + Send,
     {
+        self.queued_with(|handlers, context, request| async move {
+            let (answer, after) = handle(handlers, context, request).await;
+            (answer, after, None)
+        })
+    }
+
+    /// For one that does both.
+    pub(super) fn queued_with<Q, A, H, F>(self, handle: H) -> Result<Work, WireError>
+    where
+        Q: Decodable + Send + 'static,
+        A: Answered,
+        H: FnOnce(Arc<Handlers>, RequestContext, Q) -> F + Send + 'static,
+        F: Future<Output = (A, After, Option<Room>)> + Send,
+    {
         let wire_version = self.api.wire_version(self.context.api_version);
         let request = wire::decode::<Q>(self.body, self.api.shape, wire_version)?;
         let (handlers, context, metrics) = (self.handlers, self.context, self.metrics);
         Ok(Work::Queued(Box::pin(async move {
-            let (answer, after) = handle(handlers, context.clone(), request).await;
+            let (answer, after, room) = handle(handlers, context.clone(), request).await;
             let reply = encoded(&context, wire_version, &answer, &metrics);
             let after = if reply.after == After::Continue { after } else { reply.after };
-            Reply { after, ..reply }
+            Reply { after, room, ..reply }
         })))
     }
 
@@ -136,7 +166,7 @@ impl Call {
         }
         self.metrics.error(UNSUPPORTED_VERSION);
         let frame = produce_unsupported::refusal(correlation_id, version, self.body);
-        let reply = Reply { frame, after: After::Close("Produce 0 to 2 are not served") };
+        let reply = Reply { frame, room: None, after: After::Close("Produce 0 to 2 are not served") };
         Ok(Work::Started(futures::future::ready(reply).boxed()))
     }
 
@@ -156,7 +186,7 @@ impl Call {
             let (answer, wanted, after) = result.await;
             if !wanted {
                 answer.each_code(&mut |code| metrics.error(code));
-                return Reply { frame: None, after };
+                return Reply { frame: None, room: None, after };
             }
             let reply = encoded(&context, version, &answer, &metrics);
             let after = if reply.after == After::Continue { after } else { reply.after };
@@ -174,10 +204,10 @@ impl<A: Encodable + HeaderVersion + ErrorCodes + Send> Answered for A {}
 fn encoded<A: Answered>(context: &RequestContext, version: i16, answer: &A, metrics: &ApiMetrics) -> Reply {
     answer.each_code(&mut |code| metrics.error(code));
     match wire::encode_frame(context.correlation_id, version, answer) {
-        Ok(frame) => Reply { frame: Some(frame), after: After::Continue },
+        Ok(frame) => Reply { frame: Some(frame), room: None, after: After::Continue },
         Err(error) => {
             tracing::error!(api = context.api_key, version, error, "encode an answer");
-            Reply { frame: None, after: After::Close("its answer cannot be encoded") }
+            Reply { frame: None, room: None, after: After::Close("its answer cannot be encoded") }
         }
     }
 }

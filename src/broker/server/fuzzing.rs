@@ -85,7 +85,7 @@ fn served() -> Connection {
     Connection {
         listener: "PLAINTEXT".into(),
         peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-        handlers: Handlers::new(backend, metrics),
+        handlers: Handlers::new(backend, metrics, 4 * MAX_REQUEST),
         settings: Arc::new(settings),
         memory,
         stop: CancellationToken::new(),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +17,7 @@ use super::connection::{Connection, End};
 use super::dispatch::Refusal;
 use super::frame::FrameError;
 use super::memory::Memory;
+use super::places::{Full, Place, Places};
 use super::stream::Wrap;
 use crate::handlers::Handlers;
 use crate::metrics::{ListenerMetrics, OpenConnection};
@@ -48,7 +48,7 @@ pub struct Server {
 struct Shared {
     handlers: Arc<Handlers>,
     settings: Arc<ServerSettings>,
-    connections: Arc<Semaphore>,
+    places: Places,
     memory: Memory,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -66,7 +66,7 @@ pub fn start(
     let shared = Arc::new(Shared {
         handlers,
         memory,
-        connections: Arc::new(Semaphore::new(settings.max_connections)),
+        places: Places::new(settings.max_connections, settings.max_connections_per_ip),
         settings: Arc::new(settings),
         stop: stop.clone(),
         tasks: tasks.clone(),
@@ -122,11 +122,13 @@ fn admit(
     shared: &Arc<Shared>,
     metrics: &ListenerMetrics,
 ) {
-    let Ok(place) = shared.connections.clone().try_acquire_owned() else {
-        metrics.refused();
-        let limit = shared.settings.max_connections;
-        tracing::warn!(listener = %name, %peer, limit, "refuse a Kafka connection: too many are open");
-        return;
+    let place = match shared.places.take(peer.ip()) {
+        Ok(place) => place,
+        Err(Full { setting, limit }) => {
+            metrics.refused();
+            tracing::warn!(listener = %name, %peer, setting, limit, "refuse a Kafka connection: too many are open");
+            return;
+        }
     };
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%peer, %error, "set TCP_NODELAY");
@@ -147,7 +149,7 @@ async fn run(
     connection: Connection,
     tcp: TcpStream,
     wrap: Arc<dyn Wrap>,
-    _until_the_end: (OwnedSemaphorePermit, OpenConnection),
+    _until_the_end: (Place, OpenConnection),
 ) {
     let (listener, peer) = (connection.listener.clone(), connection.peer);
     let serve = async move {

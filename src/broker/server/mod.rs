@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod in_flight;
 mod listener;
 mod memory;
+mod places;
 mod stream;
 mod wire;
 
@@ -20,6 +21,7 @@ pub(crate) use api_table::advertised;
 pub use context::{Principal, RequestContext};
 pub(crate) use dispatch::After;
 pub use listener::{ListenerSpec, Server, start};
+pub(crate) use memory::{Memory, Room};
 pub use stream::{Plaintext, Stream, Wrap};
 
 use std::time::Duration;
@@ -29,6 +31,8 @@ use std::time::Duration;
 pub struct ServerSettings {
     /// Connections over all listeners; the next one is closed at once.
     pub max_connections: usize,
+    /// Connections from one address, Kafka's `max.connections.per.ip`; the next one is closed at once.
+    pub max_connections_per_ip: usize,
     /// Longest request, Kafka's `socket.request.max.bytes`.
     pub max_request_bytes: usize,
     /// Requests of one connection that wait for their answer; then it is not read.
@@ -37,8 +41,8 @@ pub struct ServerSettings {
     pub max_in_flight_bytes: usize,
     /// Bytes of all connections' requests that are being read or carried out.
     pub max_request_memory_bytes: usize,
-    /// A request whose length was told must come within this, and an answer be taken while others wait for room: no
-    /// client waits longer, as by the default of its `request.timeout.ms`.
+    /// A request whose length was told must come within this, and an answer be taken while others wait for room, apart from
+    /// the time that its bytes take: no client waits longer, as by the default of its `request.timeout.ms`.
     pub patience: Duration,
     /// A connection is closed when it did nothing for so long, Kafka's `connections.max.idle.ms`.
     pub idle_timeout: Duration,
@@ -50,6 +54,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_connections_per_ip: 10_000,
             max_request_bytes: 100 * 1024 * 1024,
             max_in_flight_requests: 128,
             max_in_flight_bytes: 64 * 1024 * 1024,

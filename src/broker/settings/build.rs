@@ -84,8 +84,10 @@ fn client_limits(sources: &Sources) -> Result<ClientLimits> {
     Ok(ClientLimits {
         max_request_bytes: number(sources, "max-request-bytes")?,
         max_connections: number(sources, "max-connections")?,
+        max_connections_per_ip: number(sources, "max-connections-per-ip")?,
         max_requests_per_connection: number(sources, "max-requests-per-connection")?,
         max_request_memory_bytes: number(sources, "max-request-memory-bytes")?,
+        max_answer_memory_bytes: number(sources, "max-answer-memory-bytes")?,
         connection_idle: Duration::from_secs(number(sources, "connection-idle-seconds")?),
     })
 }

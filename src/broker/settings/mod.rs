@@ -54,10 +54,14 @@ pub struct IsrSettings {
 pub struct ClientLimits {
     pub max_request_bytes: u32,
     pub max_connections: u32,
+    /// Of those, connections from one address.
+    pub max_connections_per_ip: u32,
     /// Requests of one connection that are under way at once; the next is read when one is answered.
     pub max_requests_per_connection: u32,
     /// Bytes of all requests that are under way at once.
     pub max_request_memory_bytes: u64,
+    /// Bytes of all answers that are made or written at once.
+    pub max_answer_memory_bytes: u64,
     pub connection_idle: Duration,
 }
 

@@ -24,6 +24,11 @@ impl Settings {
                 "isr-check-interval-ms",
             ),
             (
+                "chronik.answer.memory.bytes",
+                self.clients.max_answer_memory_bytes.to_string(),
+                "max-answer-memory-bytes",
+            ),
+            (
                 "chronik.journal.segment.bytes",
                 self.journal_segment_bytes.to_string(),
                 "journal-segment-bytes",
@@ -60,6 +65,11 @@ impl Settings {
             ("listeners", self.addresses(|l| l.bind.to_string()), "listener"),
             ("log.dirs", self.data_dir.display().to_string(), "data-dir"),
             ("max.connections", self.clients.max_connections.to_string(), "max-connections"),
+            (
+                "max.connections.per.ip",
+                self.clients.max_connections_per_ip.to_string(),
+                "max-connections-per-ip",
+            ),
             ("message.max.bytes", self.max_message_bytes.to_string(), "max-message-bytes"),
             ("min.insync.replicas", self.min_insync_replicas.to_string(), "min-insync-replicas"),
             ("node.id", id, ""),

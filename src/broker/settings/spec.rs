@@ -187,6 +187,14 @@ pub(super) const SPECS: &[Spec] = &[
     ),
     number(
         CLIENTS,
+        "max-answer-memory-bytes",
+        "BYTES",
+        "268435456",
+        (1 << 20, 1 << 40),
+        "Bytes of all answers being made or written at once; Fetch gives less when little is left, then answers wait",
+    ),
+    number(
+        CLIENTS,
         "max-requests-per-connection",
         "N",
         "32",
@@ -200,6 +208,14 @@ pub(super) const SPECS: &[Spec] = &[
         "1000",
         (1, 100_000),
         "Connections open at once; more are closed at once",
+    ),
+    number(
+        CLIENTS,
+        "max-connections-per-ip",
+        "N",
+        "1000",
+        (1, 100_000),
+        "Connections from one address open at once; more are closed at once",
     ),
     number(
         CLIENTS,

@@ -15,13 +15,15 @@ use super::super::lookup::{self, Refused};
 use super::asked;
 use super::reader::Reader;
 use crate::log::batch::BatchHeader;
-use crate::server::RequestContext;
+use crate::server::{Memory, RequestContext, Room};
 
 /// First version that names topics by id.
 pub(super) const IDS_FROM: i16 = 13;
 /// First version that knows zstd.
 const ZSTD_FROM: i16 = 10;
 const ZSTD: i16 = 4;
+/// While an answer is made its records are there twice: as they were read, and as they are sent.
+const COPIES: usize = 2;
 
 /// A partition asked for.
 pub(super) struct Target {
@@ -105,6 +107,11 @@ impl Target {
         let here = found.diverging.is_none() && found.read_from.is_none();
         let readable = here && self.wanted.offset < found.high_watermark;
         readable.then_some(found.high_watermark)
+    }
+
+    fn readable(&self, below: Offset, budget: usize, at_least_one: bool) -> usize {
+        let Some(replica) = &self.replica else { return 0 };
+        replica.readable(self.wanted.offset, below, self.wanted.max_bytes.min(budget), at_least_one)
     }
 
     fn read(&mut self, below: Offset, budget: usize, at_least_one: bool) {
@@ -218,13 +225,44 @@ fn storage_failure(error: ReadError) -> i16 {
     KAFKA_STORAGE_ERROR
 }
 
-/// Looks at every partition and reads those that have something, in the order asked, until `max_bytes` are there.
-/// The first batch found comes whatever its size, so that no client is stuck before a large one.
-pub(super) async fn read_all(mut targets: Vec<Target>, max_bytes: usize) -> Vec<Target> {
+/// What was read, and the room that it takes of the answers' memory.
+pub(super) struct Read {
+    pub(super) targets: Vec<Target>,
+    pub(super) room: Option<Room>,
+    /// There was no room for all that there is: more will not come by waiting.
+    pub(super) cut_short: bool,
+}
+
+/// Looks at every partition and reads those that have something, in the order asked, until `max_bytes` are there or what
+/// `memory` has left for one answer. The first batch found comes whatever its size, so that no client is stuck before a
+/// large one.
+pub(super) async fn read_all(mut targets: Vec<Target>, max_bytes: usize, memory: &Memory) -> Read {
     let below: Vec<Option<Offset>> = targets.iter_mut().map(Target::look).collect();
-    if below.iter().all(Option::is_none) {
-        return targets;
+    let (all, least) = readable(&targets, &below, max_bytes);
+    if all == 0 {
+        return Read { targets, room: None, cut_short: false };
     }
+    let mut room = memory.room_for_up_to(COPIES * all, COPIES * least).await;
+    let budget = (room.bytes() / COPIES).min(all);
+    let targets = read(targets, below, budget).await;
+    room.shrink_to(COPIES * targets.iter().map(Target::bytes).sum::<usize>());
+    Read { targets, room: Some(room), cut_short: budget < all }
+}
+
+/// How many bytes there are to be read, and how many the first batch alone has.
+fn readable(targets: &[Target], below: &[Option<Offset>], max_bytes: usize) -> (usize, usize) {
+    let (mut all, mut least) = (0, 0);
+    for (target, below) in targets.iter().zip(below) {
+        let Some(below) = *below else { continue };
+        all += target.readable(below, max_bytes.saturating_sub(all), all == 0);
+        if least == 0 && all > 0 {
+            least = target.readable(below, 0, true);
+        }
+    }
+    (all, least)
+}
+
+async fn read(mut targets: Vec<Target>, below: Vec<Option<Offset>>, max_bytes: usize) -> Vec<Target> {
     let read = move || {
         let mut budget = max_bytes;
         let mut at_least_one = true;

@@ -208,3 +208,19 @@ async fn alter_configs_sets_what_it_names_and_unsets_the_rest() {
     }
     assert_eq!(backend.cluster().topic_by_name("logs").unwrap().configs["max.message.bytes"], "6000");
 }
+
+/// What is said of a resource is many times longer than its name: naming it again must not have it said again.
+#[tokio::test]
+async fn a_resource_that_is_named_again_is_described_once() {
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let (_server, address) = serve(&backend).await;
+    let mut client = Client::connect(address).await;
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(StrBytes::from_static_str("logs"))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource; 50_000]);
+    let answer: DescribeConfigsResponse = client.ask(ApiKey::DescribeConfigs, 4, &request).await;
+    assert_eq!(answer.results.len(), 1);
+}

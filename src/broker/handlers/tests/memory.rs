@@ -165,7 +165,7 @@ impl MemoryBackend {
     }
 }
 
-fn broker(id: u32) -> Broker {
+pub(crate) fn broker(id: u32) -> Broker {
     let listener = |name: &str, port: u32| Listener {
         name: name.into(),
         host: format!("broker-{id}.example"),

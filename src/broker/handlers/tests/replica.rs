@@ -182,6 +182,10 @@ impl ReplicaHandle for MemoryReplica {
         Ok(found.freeze())
     }
 
+    fn readable(&self, from: Offset, below: Offset, max_bytes: usize, at_least_one: bool) -> usize {
+        self.read(from, below, max_bytes, at_least_one).map_or(0, |bytes| bytes.len())
+    }
+
     fn offset_for_time(&self, timestamp: i64, below: Offset) -> Result<Option<TimedOffset>, ReadError> {
         let state = self.state.lock();
         let mut batches = state.batches.iter().filter(|batch| batch.end <= below);

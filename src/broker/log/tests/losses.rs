@@ -384,3 +384,24 @@ fn a_flipped_bit_anywhere_is_told_or_does_no_harm() {
         check_lasting(&folder, history.last(), &seen.damaged(), &case);
     }
 }
+
+/// A segment is created when all before it is synced, so the end of the one before was not torn.
+#[test]
+fn damage_before_a_segment_whose_creation_was_torn_is_told() {
+    let history = History::write(1 << 20, changes());
+    let (bytes, places) = places(&history);
+    let last = places.iter().rev().find(|place| !place.header.seal).unwrap();
+    let header = SegmentHeader { identity: history.folder.identity.clone(), salt: history.salt, number: 2 };
+    for created in [0, 32, SEGMENT_HEADER] {
+        let folder = history.copy(None);
+        let mut first = bytes[..last.bytes.end].to_vec();
+        first[last.bytes.start + 20] ^= 1;
+        fs::write(folder.segment(1), first).unwrap();
+        fs::write(folder.segment(2), &header.encode()[..created]).unwrap();
+        let case = format!("{created} bytes of the second segment");
+        let (log, seen) = look(&folder);
+        assert!(seen.check(history.last(), &case) > 0, "{case}: nobody lost anything");
+        drop(log);
+        check_lasting(&folder, history.last(), &seen.damaged(), &case);
+    }
+}

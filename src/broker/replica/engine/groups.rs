@@ -182,6 +182,7 @@ impl<T: Transport> Engine<T> {
             learners: header.learners.clone(),
             membership,
             applied: 0,
+            held: Arc::clone(&self.held),
         }
     }
 

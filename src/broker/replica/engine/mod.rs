@@ -16,7 +16,7 @@ mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
@@ -142,6 +142,8 @@ pub struct Engine<T> {
     wanted: BTreeMap<GroupId, Command>,
     throttle: Throttle,
     gathering: Gathering,
+    /// Bytes of entries that all groups keep in memory until they are synced and applied.
+    held: Arc<AtomicUsize>,
     /// The write under way, kept until it is known to be on disk.
     under_way: Option<UnderWay>,
     /// When a write that found the disk full is tried again.
@@ -191,6 +193,7 @@ impl<T: Transport> Engine<T> {
             removing: BTreeSet::new(),
             wanted: BTreeMap::new(),
             gathering: Gathering::default(),
+            held: Arc::default(),
             under_way: None,
             retry_at_ms: None,
             disk_full: false,

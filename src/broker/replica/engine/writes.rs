@@ -1,6 +1,7 @@
 //! From a touched group to the disk and back: what is to be written, what may be sent before and after the sync.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use chronik_core::ids::{BrokerId, GroupId};
 
@@ -37,6 +38,10 @@ pub(super) struct UnderWay {
 /// write of all that waits stays below what the log takes at once.
 const BACKLOG_BYTES: usize = 128 << 20;
 
+/// Bytes of entries that may wait in memory until they are committed and applied, over all groups: beyond it clients are told
+/// to try again. Followers that stand still keep them waiting, and clients may be answered before (acks=1).
+const HELD_BYTES: usize = 256 << 20;
+
 /// A write that found the disk full is tried again after this long.
 const FULL_DISK_RETRY_MS: u64 = 500;
 
@@ -71,7 +76,7 @@ impl<T: Transport> Engine<T> {
         if self.disk_full {
             return drop(reply.send(Err(AppendError::Storage("the disk is full".to_owned()))));
         }
-        if self.is_backlogged() {
+        if self.is_backlogged() || self.held.load(Ordering::Relaxed) >= HELD_BYTES {
             return drop(reply.send(Err(AppendError::Busy)));
         }
         self.wake(id);

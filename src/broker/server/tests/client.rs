@@ -28,11 +28,20 @@ pub(crate) async fn serve_with(
     backend: &Arc<MemoryBackend>,
     settings: ServerSettings,
 ) -> (Server, SocketAddr) {
+    serve_within(backend, settings, 256 << 20).await
+}
+
+/// The same, with so many bytes for answers.
+pub(crate) async fn serve_within(
+    backend: &Arc<MemoryBackend>,
+    settings: ServerSettings,
+    answer_bytes: usize,
+) -> (Server, SocketAddr) {
     let listener = |name: &str, socket| ListenerSpec { name: name.into(), socket, wrap: Arc::new(Plaintext) };
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listeners = vec![listener("PLAINTEXT", first), listener("OTHER", second)];
-    let handlers = Handlers::new(backend.clone(), backend.metrics.clone());
+    let handlers = Handlers::new(backend.clone(), backend.metrics.clone(), answer_bytes);
     let server = start(listeners, handlers, settings).unwrap();
     let address = server.addresses()[0].1;
     (server, address)

@@ -9,7 +9,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::*;
 use tokio::time::sleep;
 
-use super::client::{Client, PATIENCE, batch, serve_with};
+use super::client::{Client, PATIENCE, batch, serve_with, serve_within};
 use crate::handlers::tests::memory::MemoryBackend;
 use crate::handlers::tests::name;
 use crate::handlers::tests::replica::Fate;
@@ -157,4 +157,90 @@ async fn who_takes_no_answers_holds_no_memory_for_long() {
         answer.responses[0].partitions[0].records.as_ref().is_some_and(|records| records.len() > 19 * MIB)
     );
     assert!(greedy.is_cut_short().await, "its answer was given up in the middle");
+}
+
+/// A Fetch of all that `logs` has, in as many bytes as it takes.
+fn fetch_all() -> FetchRequest {
+    let partition = FetchPartition::default().with_fetch_offset(0).with_partition_max_bytes(50 * MIB as i32);
+    let topic = FetchTopic::default().with_topic(name("logs")).with_partitions(vec![partition]);
+    FetchRequest::default().with_max_bytes(50 * MIB as i32).with_topics(vec![topic])
+}
+
+async fn filled(address: std::net::SocketAddr, batches: usize) {
+    let mut filler = Client::connect(address).await;
+    for _ in 0..batches {
+        let answer: ProduceResponse = filler.ask(ApiKey::Produce, 9, &produce(MIB - 10_000)).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+}
+
+fn records(answer: &FetchResponse) -> usize {
+    answer.responses[0].partitions[0].records.as_ref().map_or(0, bytes::Bytes::len)
+}
+
+/// Thirty-two consumers ask for more than their sockets take in, again and again, and read nothing: together they get what answers may take, and whoever comes
+/// after them gets a smaller answer at once, or waits until they are closed.
+#[tokio::test]
+async fn answers_that_nobody_takes_are_bounded_and_keep_others_waiting_for_a_bounded_time() {
+    const ANSWERS: usize = 24 * MIB;
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let patient = Duration::from_millis(1_500);
+    let settings = ServerSettings { patience: patient, ..ServerSettings::default() };
+    let (_server, address) = serve_within(&backend, settings, ANSWERS).await;
+    filled(address, 16).await;
+    let mut greedy = Vec::new();
+    for _ in 0..32 {
+        let mut client = Client::connect(address).await;
+        for _ in 0..12 {
+            client.send(ApiKey::Fetch, 11, &fetch_all()).await;
+        }
+        greedy.push(client);
+    }
+    until("a line", || shown(&backend, "chronik_answer_memory_waits_total") > 0).await;
+    let taken = shown(&backend, "chronik_answer_memory_bytes");
+    assert!(taken <= ANSWERS, "{taken} bytes");
+    let began = Instant::now();
+    ask_for_metadata(&mut Client::connect(address).await).await;
+    assert!(began.elapsed() < patient / 2, "a small answer waited {:?}", began.elapsed());
+
+    let mut fair = Client::connect(address).await;
+    let answer: FetchResponse = fair.ask(ApiKey::Fetch, 11, &fetch_all()).await;
+    assert!(records(&answer) >= MIB - 20_000, "{} bytes", records(&answer));
+    let mut cut = 0;
+    for client in &mut greedy {
+        for _ in 0..12 {
+            if client.frame().await.is_none() {
+                cut += 1;
+                break;
+            }
+        }
+    }
+    assert!(cut > 0, "nobody had to give up its place");
+    drop(greedy);
+    until("all room to be given back", || shown(&backend, "chronik_answer_memory_bytes") == 0).await;
+}
+
+#[tokio::test]
+async fn a_consumer_gets_less_while_little_is_left_and_all_of_it_in_the_end() {
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let (_server, address) = serve_within(&backend, ServerSettings::default(), 24 * MIB).await;
+    filled(address, 8).await;
+    let mut client = Client::connect(address).await;
+    let first: FetchResponse = client.ask(ApiKey::Fetch, 11, &fetch_all()).await;
+    // A quarter of what is left for large answers, and each byte counts twice while the answer is made.
+    assert_eq!(records(&first) / (MIB - 20_000), 2, "{} bytes", records(&first));
+    until("its room to be given back", || shown(&backend, "chronik_answer_memory_bytes") == 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_all_memory_is_made_when_it_is_alone() {
+    let backend = MemoryBackend::of_three();
+    backend.topic("logs", 1, 1);
+    let (_server, address) = serve_within(&backend, ServerSettings::default(), MIB / 2).await;
+    filled(address, 2).await;
+    let mut client = Client::connect(address).await;
+    let answer: FetchResponse = client.ask(ApiKey::Fetch, 11, &fetch_all()).await;
+    assert_eq!(records(&answer) / (MIB - 20_000), 1);
 }

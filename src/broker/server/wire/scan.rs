@@ -164,6 +164,14 @@ impl<'a> Walk<'a> {
         let count = self.varint()? as usize;
         for _ in 0..self.backed(count, 2)? {
             let tag = self.varint()?;
+            if i32::try_from(tag).is_err() {
+                // The decoder would take it for a negative one.
+                return Err(WireError::Length {
+                    what: "tag",
+                    value: tag.into(),
+                    allowed: "at most 2147483647",
+                });
+            }
             let size = self.varint()? as usize;
             match known.iter().find(|(k, _)| *k == tag) {
                 Some((_, kind)) => self.known_tag(tag, size, kind, shape)?,

@@ -85,6 +85,17 @@ fn a_known_tag_of_another_size_is_refused() {
 }
 
 #[test]
+fn a_tag_that_the_decoder_would_misread_is_refused() {
+    let mut body = BytesMut::new();
+    InitProducerIdRequest::default().encode(&mut body, 5).unwrap();
+    body.truncate(body.len() - 1);
+    body.put_slice(&[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+    let refused = decode::<InitProducerIdRequest>(body.freeze(), &layout::INIT_PRODUCER_ID, 5).unwrap_err();
+    let tag = WireError::Length { what: "tag", value: i64::from(u32::MAX), allowed: "at most 2147483647" };
+    assert_eq!(refused, tag);
+}
+
+#[test]
 fn bytes_after_a_request_are_ignored_as_kafka_does() {
     let mut body = BytesMut::new();
     MetadataRequest::default().with_topics(None).encode(&mut body, 4).unwrap();
