@@ -14,7 +14,7 @@ use chronik_broker::replica::{
     self, Engine, EngineConfig, Event, IsrChanges, Liveness, Loss, Now, Partitions, Shared, Transport, Views,
 };
 use chronik_core::config::TopicDefaults;
-use chronik_core::ids::{BrokerId, DiskId, GroupId, Incarnation, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, Incarnation, ReplicaId};
 use chronik_core::metadata::{ClusterState, Command};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::sync::{oneshot, watch};
@@ -53,7 +53,7 @@ impl World {
         let log = Arc::new(log);
         let engine = Engine::new(config(), shared(), Arc::clone(&log), recovered, Nowhere, now);
         let mut world = Self { engine, log, driver, now };
-        world.event(Event::StartMetadata { voters: vec![ReplicaId(1)] });
+        world.event(Event::StartMetadata { voters: vec![ReplicaId(1)], generation: Generation::BIRTH });
         (0..30).for_each(|_| world.tick());
         for id in 1..=3 {
             world.propose(Command::RegisterBroker(broker(id)));
@@ -119,6 +119,7 @@ fn shared() -> Shared {
         log_stopped: Arc::new(AtomicBool::new(false)),
         isr_changes: Arc::new(IsrChanges::default()),
         formed: watch::Sender::new(None),
+        generation: watch::Sender::new(None),
     }
 }
 

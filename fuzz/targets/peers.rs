@@ -2,7 +2,7 @@
 
 use chronik_broker::birth::Hello;
 use chronik_broker::{peer, replica};
-use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
 use uuid::Uuid;
 
 pub(super) fn frame(input: &[u8]) {
@@ -27,9 +27,12 @@ pub(super) fn hello(input: &[u8]) {
 }
 
 pub(super) fn hello_seeds() -> Vec<Vec<u8>> {
-    let known =
-        Hello { formed: Some(vec![ReplicaId(1), ReplicaId(2)]), your_disk: Some(DiskId(Uuid::from_u128(1))) };
-    let unknown = Hello { formed: None, your_disk: None };
+    let known = Hello {
+        formed: Some(vec![ReplicaId(1), ReplicaId(2)]),
+        generation: Some(Generation::BIRTH),
+        your_disk: Some(DiskId(Uuid::from_u128(1))),
+    };
+    let unknown = Hello { formed: None, generation: None, your_disk: None };
     [known, unknown].iter().map(|hello| hello.encode().to_vec()).collect()
 }
 

@@ -11,7 +11,7 @@ use chronik_broker::log::{
     BatchHeader, EntryKind, GroupHeader, GroupKind, GroupLog, HardState, Log, LogDriver, LogEntry, Options,
     RecoveredGroup, WriteOp, batch, fuzzing,
 };
-use chronik_core::ids::{GroupId, LogIndex, ReplicaId, TopicId};
+use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId, TopicId};
 use chronik_sim::batch::{Tag, encode};
 use chronik_sim::disk::SimDisk;
 use uuid::Uuid;
@@ -185,6 +185,7 @@ fn create(group: GroupId) -> WriteOp {
         replica: ReplicaId(100_000),
         voters: vec![ReplicaId(100_000)],
         learners: Vec::new(),
+        generation: Generation::BIRTH,
     };
     WriteOp::CreateGroup { group, header }
 }

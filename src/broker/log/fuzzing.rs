@@ -2,7 +2,7 @@
 //! for behind a checksum no random change would ever come through.
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
 use uuid::Uuid;
 
 use super::batch::{self, BatchHeader, HEADER, Limits};
@@ -183,6 +183,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         replica: ReplicaId(100_000),
         voters: vec![ReplicaId(100_000)],
         learners: Vec::new(),
+        generation: Generation::BIRTH,
     };
     let checkpoint = Checkpoint { header, state, membership_index: Some(1), first: 1, last: 2, damage: None };
     let predecessor = Predecessor { sequence: 1, ops: 1, crc: 9 };

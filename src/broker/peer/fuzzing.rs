@@ -1,7 +1,7 @@
 //! What the fuzzer feeds to the peer transport: frames, and both sides of a handshake.
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, DiskId, Incarnation};
+use chronik_core::ids::{BrokerId, DiskId, Generation, Incarnation};
 use futures::FutureExt;
 use uuid::Uuid;
 
@@ -41,7 +41,10 @@ fn identity() -> Identity {
 pub fn handshakes(bytes: &[u8]) {
     let receive = |_: &Hello| {
         let (payload, versions) = (Bytes::from_static(b"ours"), VERSIONS);
-        (Reception { identity: identity(), versions, max_frame: MAX_FRAME, payload }, Ok(()))
+        (
+            Reception { identity: identity(), versions, max_frame: MAX_FRAME, payload, generation: None },
+            Ok(()),
+        )
     };
     let (mut from, mut said) = (bytes, Vec::new());
     let accepted = handshake::accept(&mut from, &mut said, VERSIONS, receive).now_or_never();
@@ -69,13 +72,19 @@ fn hello() -> Hello {
         to: BrokerId(1),
         advertised: "broker-2:9093".to_owned(),
         payload: Bytes::from_static(b"hello"),
+        generation: Some(Generation::BIRTH),
     }
 }
 
 /// What a dialer and what an acceptor says, and one frame of each kind.
 pub fn samples() -> Vec<Bytes> {
-    let welcome =
-        Welcome { version: 2, from: identity(), max_frame: MAX_FRAME, payload: Bytes::from_static(b"ours") };
+    let welcome = Welcome {
+        version: 2,
+        from: identity(),
+        max_frame: MAX_FRAME,
+        payload: Bytes::from_static(b"ours"),
+        generation: Some(Generation::BIRTH),
+    };
     let refusal = super::event::Refusal::new(super::event::RefusalKind::Fenced, "older");
     let refused = Answer::Refused { refusal: refusal.clone(), payload: Bytes::from_static(b"ours") };
     let payload = Bytes::from_static(b"payload");

@@ -210,6 +210,7 @@ fn open_group(metadata: &RecoveredGroup) -> Result<Group, GroupFault> {
         learners: metadata.header.learners.clone(),
         membership: None,
         applied: 0,
+        held: Arc::default(),
     };
     Group::open(&config, metadata.log.clone(), metadata.state)
 }

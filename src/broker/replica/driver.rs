@@ -313,6 +313,7 @@ mod tests {
             log_stopped: Arc::default(),
             isr_changes: Arc::default(),
             formed: watch::Sender::new(None),
+            generation: watch::Sender::new(None),
         };
         let config = EngineConfig {
             broker: own,

@@ -111,6 +111,7 @@ fn whoever_reads_the_log_comes_to_the_same_members() {
         learners: Vec::new(),
         membership: None,
         applied: 0,
+        held: Arc::default(),
     };
     let mut reader = Group::open(&config, found.log.clone(), found.state).unwrap();
     while reader.drain(true).unwrap().is_some() {}
