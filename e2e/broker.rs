@@ -182,6 +182,15 @@ impl Broker {
         std::fs::write(&new, json).and_then(|()| std::fs::rename(&new, &file)).expect("write faults.json");
     }
 
+    /// The most memory that its process ever had resident, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        let id = self.child.as_ref().expect("the broker runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let kib: u64 = line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number");
+        kib / 1024
+    }
+
     fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("the broker runs");
         // Not waited for yet, so that the id is still this process's.

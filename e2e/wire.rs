@@ -138,9 +138,20 @@ pub fn keeps_position(broker: SocketAddr, topic: &str, partition: i32, from: i64
     if error == OFFSET_OUT_OF_RANGE { Err(format!("{broker}: {from} is out of range")) } else { Ok(error) }
 }
 
+/// A Fetch request as it is sent, for as many bytes; nobody reads its answer here.
+pub fn fetch_frame(topic: &str, partition: i32, from: i64, bytes: i32) -> Vec<u8> {
+    frame(FETCH, &fetch_body(topic, partition, from, bytes))
+}
+
 fn fetch(broker: SocketAddr, topic: &str, partition: i32, from: i64) -> Result<(i16, i64, Vec<u8>), String> {
+    let body = fetch_body(topic, partition, from, FETCH_BYTES);
+    let answer = ask(broker, FETCH, &body, Duration::from_secs(10))?;
+    read_fetch(&mut Reader(&answer)).ok_or_else(|| format!("{broker}: cut Fetch answer"))
+}
+
+fn fetch_body(topic: &str, partition: i32, from: i64, bytes: i32) -> Vec<u8> {
     let mut body = Vec::new();
-    for number in [-1, 0, 0, FETCH_BYTES] {
+    for number in [-1, 0, 0, bytes] {
         put_i32(&mut body, number); // consumer, longest wait, least and most bytes
     }
     body.push(0); // uncommitted reads
@@ -149,9 +160,8 @@ fn fetch(broker: SocketAddr, topic: &str, partition: i32, from: i64) -> Result<(
     put_i32(&mut body, 1);
     put_i32(&mut body, partition);
     body.extend(from.to_be_bytes());
-    put_i32(&mut body, FETCH_BYTES);
-    let answer = ask(broker, FETCH, &body, Duration::from_secs(10))?;
-    read_fetch(&mut Reader(&answer)).ok_or_else(|| format!("{broker}: cut Fetch answer"))
+    put_i32(&mut body, bytes);
+    body
 }
 
 fn read_fetch(answer: &mut Reader<'_>) -> Option<(i16, i64, Vec<u8>)> {
@@ -180,25 +190,24 @@ fn split(mut records: &[u8], batches: &mut Vec<Batch>) -> Result<(), String> {
     Ok(())
 }
 
-fn ask(
-    broker: SocketAddr,
-    (key, version): (i16, i16),
-    body: &[u8],
-    patience: Duration,
-) -> Result<Vec<u8>, String> {
+fn frame((key, version): (i16, i16), body: &[u8]) -> Vec<u8> {
+    let mut request = Vec::new();
+    request.extend(key.to_be_bytes());
+    request.extend(version.to_be_bytes());
+    put_i32(&mut request, 1);
+    put_text(&mut request, "e2e");
+    request.extend(body);
+    let mut framed = Vec::new();
+    put_i32(&mut framed, request.len() as i32);
+    framed.extend(request);
+    framed
+}
+
+fn ask(broker: SocketAddr, api: (i16, i16), body: &[u8], patience: Duration) -> Result<Vec<u8>, String> {
     let exchange = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&broker, patience)?;
         stream.set_read_timeout(Some(patience))?;
-        let mut request = Vec::new();
-        request.extend(key.to_be_bytes());
-        request.extend(version.to_be_bytes());
-        put_i32(&mut request, 1);
-        put_text(&mut request, "e2e");
-        request.extend(body);
-        let mut framed = Vec::new();
-        put_i32(&mut framed, request.len() as i32);
-        framed.extend(request);
-        stream.write_all(&framed)?;
+        stream.write_all(&frame(api, body))?;
         let mut head = [0; 8];
         stream.read_exact(&mut head)?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;

@@ -50,6 +50,9 @@ pub fn unpack(target: &Target, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of one target's corpus in the repository, at most: the shortest inputs come first.
+const MOST: usize = 112 << 10;
+
 /// Makes the inputs in `folder` the repository's, without what the seeds give anyway.
 pub fn pack(target: &Target, folder: &Path) -> Result<usize> {
     let seeds: Inputs = (target.seeds)().into_iter().collect();
@@ -58,7 +61,12 @@ pub fn pack(target: &Target, folder: &Path) -> Result<usize> {
         inputs.insert(fs::read(entry?.path())?);
     }
     let mut packed = Vec::new();
-    for input in inputs.difference(&seeds) {
+    let mut shortest: Vec<_> = inputs.difference(&seeds).collect();
+    shortest.sort_by_key(|input| input.len());
+    for input in shortest {
+        if packed.len() + 4 + input.len() > MOST {
+            break;
+        }
         packed.extend_from_slice(&u32::try_from(input.len())?.to_le_bytes());
         packed.extend_from_slice(input);
     }

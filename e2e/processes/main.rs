@@ -9,6 +9,7 @@ mod disks;
 mod durability;
 mod faults;
 mod full_disk;
+mod hostile;
 mod lag;
 mod links;
 mod membership;

@@ -49,10 +49,23 @@ pub(super) fn run(input: &[u8]) {
     let first: Vec<_> = found.iter().map(Summary::of).collect();
     drop((log, driver, found));
 
-    let (log, driver, found) = open(&disk).expect("what was recovered can be recovered again");
+    let Some((log, driver, found)) = open(&disk) else {
+        // Salt and owner were known from the first write group alone, and that one was torn.
+        assert!(!has_header(&disk, 1) && !has_header(&disk, 2), "what was recovered can be recovered again");
+        return;
+    };
     let second: Vec<_> = found.iter().map(Summary::of).collect();
     assert_eq!(second, first);
     goes_on(&disk, log, driver, &found);
+}
+
+/// Whether a segment is there and begins with a header that is whole.
+fn has_header(disk: &SimDisk, number: u32) -> bool {
+    let there = disk.files(".log").into_iter().any(|(path, length)| path == segment(number) && length >= 128);
+    there && {
+        let header = read(disk, &segment(number));
+        crc32c::crc32c(&header[..124]).to_le_bytes() == header[124..128]
+    }
 }
 
 /// Puts the input's files on the disk.
