@@ -11,7 +11,8 @@ use bytes::Bytes;
 use chronik_broker::log::{Log, LogDriver, Options};
 use chronik_broker::quorum::{self, Group, GroupConfig, Lane};
 use chronik_broker::replica::{
-    self, Engine, EngineConfig, Event, IsrChanges, Liveness, Loss, Now, Partitions, Shared, Transport, Views,
+    self, Engine, EngineConfig, EngineCounts, Event, Liveness, Loss, Now, Partitions, Shared, Transport,
+    Views,
 };
 use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, Incarnation, ReplicaId};
@@ -102,6 +103,8 @@ fn config() -> EngineConfig {
         broker: OWN,
         disk: owner().disk,
         election_ticks: 10,
+        election_ms: 1_000,
+        quiet_ticks: 10,
         heartbeat_ticks: 1,
         isr: IsrConfig { max_lag_ms: 10_000, max_lag_entries: 10_000, check_interval_ms: 1_000, min_isr: 2 },
         topics: TopicDefaults::default(),
@@ -117,7 +120,7 @@ fn shared() -> Shared {
         liveness: Arc::new(Liveness::new(OWN)),
         metadata_leader: watch::Sender::new(None),
         log_stopped: Arc::new(AtomicBool::new(false)),
-        isr_changes: Arc::new(IsrChanges::default()),
+        counts: Arc::new(EngineCounts::default()),
         formed: watch::Sender::new(None),
         generation: watch::Sender::new(None),
     }

@@ -311,7 +311,7 @@ mod tests {
             liveness: Arc::new(Liveness::new(own)),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::default(),
-            isr_changes: Arc::default(),
+            counts: Arc::default(),
             formed: watch::Sender::new(None),
             generation: watch::Sender::new(None),
         };
@@ -319,6 +319,8 @@ mod tests {
             broker: own,
             disk: identity.disk,
             election_ticks: 10,
+            election_ms: 1_000,
+            quiet_ticks: 10,
             heartbeat_ticks: 1,
             isr: IsrConfig { max_lag_ms: 1, max_lag_entries: 1, check_interval_ms: 1, min_isr: 1 },
             topics: TopicDefaults::default(),

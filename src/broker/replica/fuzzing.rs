@@ -5,7 +5,8 @@ use chronik_core::ids::{BrokerId, GroupId, ReplicaId, TopicId};
 use chronik_core::view::{PartitionView, ViewVersion};
 use uuid::Uuid;
 
-use super::frame::{Frame, LeaderHighWatermark};
+use super::frame::{Frame, LeaderHighWatermark, QuietGroup};
+use super::views::Digest;
 use crate::quorum;
 
 /// Decodes a frame; what it says is the same when it is sent on.
@@ -36,7 +37,11 @@ pub fn samples(group: GroupId, from: ReplicaId, to: ReplicaId, leader: BrokerId)
     let frames = [
         Frame::HighWatermarks(vec![LeaderHighWatermark { group, term: 3, index: 2 }]),
         Frame::Views(vec![view]),
-        Frame::Pulse { metadata_index: 5, draining: false, confirmed: vec![(group, at)] },
+        Frame::Pulse { metadata_index: 5, draining: false, views: Digest { count: 1, sum: 7 } },
+        Frame::WantConfirmed,
+        Frame::Confirmed(vec![(group, at)]),
+        Frame::Quiet(vec![QuietGroup { group, term: 3, end: 2 }]),
+        Frame::Wake(vec![group]),
         Frame::WantViews(vec![group]),
         Frame::Commands(vec![Bytes::from_static(b"\0\x09\x01{}")]),
         Frame::ElectPreferred(vec![group]),
