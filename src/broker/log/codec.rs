@@ -241,7 +241,21 @@ impl WriteGroupHeader {
         if (header.ops as usize).saturating_mul(OP_HEADER + DIRECTORY_ENTRY) > header.length as usize {
             return Err(CodecError::Field(format!("{} operations in {} bytes", header.ops, header.length)));
         }
+        if !header.follows_its_predecessor() {
+            let (what, before) =
+                (if header.seal { "seal" } else { "write group" }, header.predecessor.sequence);
+            return Err(CodecError::Field(format!("{what} {} behind write group {before}", header.sequence)));
+        }
         Ok(header)
+    }
+
+    /// A seal repeats the number of the group before it, and holds nothing; a group has the next number.
+    fn follows_its_predecessor(&self) -> bool {
+        let before = self.predecessor.sequence;
+        match self.seal {
+            true => self.sequence == before && self.length == 0 && !self.checkpoint,
+            false => before.checked_add(1) == Some(self.sequence),
+        }
     }
 }
 

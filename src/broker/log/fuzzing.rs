@@ -14,6 +14,8 @@ use super::state::{Checkpoint, decode_state, encode_state};
 use super::{GroupHeader, GroupKind, HardState, Identity, mark, scan};
 
 const SALT: u32 = 7;
+/// So many bytes of a write group may be missing at the end of a file.
+const GONE: usize = 64 << 10;
 const LIMITS: Limits = Limits { max_message_bytes: 1 << 20, latest_timestamp: i64::MAX };
 
 /// Checks a batch as it is, and as it would be with length and checksum put right.
@@ -126,7 +128,10 @@ pub fn seal_segment(bytes: &mut [u8], salt: u32, chained: bool) {
 /// Seals the write group that `bytes` begin with; gives where it ends.
 fn seal_group(bytes: &mut [u8], salt: u32, before: Option<(u32, u64, u32)>) -> usize {
     let rest = bytes.len() - GROUP_HEADER;
-    let length = (u32_at(bytes, 24) as usize).min(rest);
+    // A header with a right checksum was written once: it may tell of bytes that are gone, but not of any number of them.
+    let told = (u32_at(bytes, 24) as usize).min(rest + GONE);
+    bytes[24..28].copy_from_slice(&(told as u32).to_le_bytes());
+    let length = told.min(rest);
     let directory = length.min(u32_at(bytes, 28) as usize * DIRECTORY_ENTRY);
     let (mut at, ops_end, end) = (GROUP_HEADER, GROUP_HEADER + length - directory, GROUP_HEADER + length);
     let mut entry = ops_end;

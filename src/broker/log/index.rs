@@ -162,14 +162,12 @@ impl Index {
         Some((last.term, last.end_offset()))
     }
 
-    /// Fills up with holes so that `last` is the last; whether there was none to fill. Bounded: beyond 2^28 entries
-    /// nothing is filled, for no journal holds that many of one group.
-    pub(super) fn extend_to(&mut self, last: LogIndex) -> bool {
+    /// Fills up with holes so that `last` is the last, if these are no more than `most`; whether there was none to fill.
+    pub(super) fn extend_to(&mut self, last: LogIndex, most: u64) -> bool {
         let missing = last.saturating_sub(self.last());
-        if missing > 1 << 28 {
-            return false;
+        if missing <= most {
+            self.slots.resize(self.slots.len() + missing as usize, Slot::HOLE);
         }
-        self.slots.resize(self.slots.len() + missing as usize, Slot::HOLE);
         missing == 0
     }
 

@@ -69,7 +69,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
     let mut segments = open_segments(&**disk, dir)?;
     let salt = check_headers(&segments, identity)?;
     let (mark, synced) = MarkFile::open(&**disk, dir, salt)?;
-    let (replay, previous) = (Replay::new(dir), Predecessor::default());
+    let (replay, previous) = (Replay::new(dir, measure(&segments)?.bytes), Predecessor::default());
     let mut recovery = Recovery { salt, synced, replay, previous, gap: None };
     let count = segments.len();
     let mut end = SEGMENT_HEADER;

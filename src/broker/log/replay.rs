@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId};
 
-use super::codec::{OpHeader, OpKind};
+use super::codec::{OP_HEADER, OpHeader, OpKind};
 use super::index::{Index, Slot};
 use super::scan::{Body, Found};
 use super::segment;
@@ -48,6 +48,8 @@ pub(super) struct Replay {
     jumps: Vec<(GroupId, u32, u32)>,
     /// Segments that must be there.
     expected: BTreeSet<u32>,
+    /// Entries that the journal can hold at most, by its size: no more holes can still be filled.
+    most: u64,
 }
 
 /// Places where something is not what was written, each once.
@@ -84,7 +86,8 @@ pub(super) struct Replayed {
 }
 
 impl Replay {
-    pub(super) fn new(data_dir: &Path) -> Self {
+    /// Of a journal of so many `bytes`.
+    pub(super) fn new(data_dir: &Path, bytes: u64) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
             file: PathBuf::new(),
@@ -98,6 +101,7 @@ impl Replay {
             last_loss: None,
             jumps: Vec::new(),
             expected: BTreeSet::new(),
+            most: bytes / OP_HEADER as u64,
         }
     }
 
@@ -232,13 +236,19 @@ impl Replay {
                 self.hit(group, damage);
             }
         }
+        let most = self.most;
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         if !known {
-            replica.adopt(&checkpoint, members);
+            replica.adopt(&checkpoint, members, most);
             replica.chain = header.chain;
         }
         replica.proven = step;
         replica.damage = replica.damage.take().or(checkpoint.damage);
+        if replica.index.last() < checkpoint.last {
+            let what = format!("the journal is too small for the entries up to {}", checkpoint.last);
+            let damage = self.damage(at, what);
+            self.hit(group, damage);
+        }
     }
 
     /// What a gap in a chain is put down to: the last place where something was lost, else where it shows.
@@ -263,9 +273,10 @@ impl Replay {
             self.hit(group, damage);
         }
         let slot = Slot::new(header, self.segment, at as u32);
+        let most = self.most;
         let wrong = self.replicas.get_mut(&group).is_some_and(|replica| {
             (replica.chain, replica.proven) = (header.chain, self.step);
-            !replica.change(header, slot, payload)
+            !replica.change(header, slot, payload, most)
         });
         if wrong {
             let damage = self.damage(at, format!("{:?} {} does not fit the log", header.kind, header.index));
@@ -333,7 +344,7 @@ impl Replica {
 
     /// Takes over what a checkpoint says. Entries it counts and that were not seen are holes for now: the entries
     /// may have been moved to a later segment.
-    fn adopt(&mut self, checkpoint: &Checkpoint, members: Bytes) {
+    fn adopt(&mut self, checkpoint: &Checkpoint, members: Bytes, most: u64) {
         self.header = checkpoint.header.clone();
         self.state = checkpoint.state;
         self.membership = checkpoint.membership_index.map(|index| (index, members));
@@ -341,18 +352,18 @@ impl Replica {
             self.index.first = checkpoint.first.max(1);
         }
         self.index.truncate(checkpoint.last.saturating_add(1));
-        self.index.extend_to(checkpoint.last);
+        self.index.extend_to(checkpoint.last, most);
     }
 
     /// False if the operation cannot follow what is there.
-    fn change(&mut self, header: &OpHeader, slot: Slot, payload: Option<&[u8]>) -> bool {
+    fn change(&mut self, header: &OpHeader, slot: Slot, payload: Option<&[u8]>, most: u64) -> bool {
         match header.kind {
             OpKind::Entry => {
                 if header.index < self.index.first {
                     return false;
                 }
                 self.index.truncate(header.index);
-                let fits = self.index.extend_to(header.index - 1);
+                let fits = self.index.extend_to(header.index - 1, most);
                 self.index.push(slot);
                 fits
             }
@@ -373,5 +384,32 @@ impl Replica {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_that_the_journal_has_no_room_for_take_no_memory() {
+        let group = GroupId(16);
+        let checkpoint = Checkpoint {
+            header: Replica::unknown().header,
+            state: HardState::default(),
+            membership_index: None,
+            first: 1,
+            last: 1 << 27,
+            damage: None,
+        };
+        let payload = checkpoint.encode(&[]);
+        let header = OpHeader::plain(OpKind::Checkpoint, group, 9);
+        let mut replay = Replay::new(Path::new("data"), 10 * OP_HEADER as u64);
+        replay.begin_segment(5);
+        replay.op(128, &header, Some(&payload));
+        let replica = &replay.finish(&[5], Path::new("last"), 1_000).replicas[&group];
+        assert_eq!(replica.index.slots.len(), 0);
+        let damage = replica.damage.as_ref().expect("the entries are not there");
+        assert_eq!(damage.what, "the journal is too small for the entries up to 134217728");
     }
 }

@@ -71,6 +71,7 @@ impl MemoryBackend {
     }
 
     /// A topic of this broker alone with that id.
+    #[cfg(feature = "fuzzing")]
     pub(crate) fn topic_as(&self, id: Uuid, name: &str, partitions: i32) -> TopicId {
         self.create(id, name, partitions, 1, BTreeMap::new())
     }
