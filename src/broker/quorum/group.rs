@@ -129,6 +129,8 @@ pub struct Drained {
     pub committed: Vec<LogEntry>,
     /// Configurations that came into force with them, to be stored: each with the index of its entry.
     pub memberships: Vec<(LogIndex, Bytes)>,
+    /// Questions of [`Group::confirm_leadership`] that a majority has answered.
+    pub confirmed: Vec<u64>,
     /// To be handed back to [`Group::synced`].
     pub ticket: SyncTicket,
 }
@@ -374,6 +376,12 @@ impl Group {
         }
     }
 
+    /// Asks the voters whether this replica still leads. A majority's answer comes out of a drain under the same number; none
+    /// comes if it does not lead, or has not committed an entry of its term yet.
+    pub fn confirm_leadership(&mut self, number: u64) {
+        self.node.read_index(number.to_be_bytes().to_vec());
+    }
+
     /// Sends the followers a heartbeat now: their answers wake what waits for them.
     pub fn ping(&mut self) {
         self.node.ping();
@@ -499,6 +507,8 @@ impl Group {
             outgoing(ready.take_persisted_messages()).into_iter().partition(prompt);
         send.extend(at_once);
         let (committed, memberships) = self.apply(ready.take_committed_entries())?;
+        let answered = ready.take_read_states().into_iter();
+        let confirmed = answered.filter_map(|read| read.request_ctx.try_into().ok().map(u64::from_be_bytes));
         let store = self.node.store();
         let drained = Drained {
             entries,
@@ -508,6 +518,7 @@ impl Group {
             after_sync,
             committed,
             memberships,
+            confirmed: confirmed.collect(),
             ticket: SyncTicket {
                 ready: ready.number(),
                 generation: store.generation(),

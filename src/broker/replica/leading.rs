@@ -6,7 +6,7 @@ use chronik_core::ids::{LogIndex, Term};
 use chronik_core::replication::isr::IsrTracker;
 use chronik_core::view::PartitionView;
 
-use super::append::{AppendError, AppendReply, AppendRequest, Appended};
+use super::append::{AppendError, AppendReply, Appended};
 
 /// A produce that is appended and not answered.
 struct Waiter {
@@ -68,49 +68,6 @@ impl Waiters {
         for waiter in self.queue.drain(..) {
             let _ = waiter.reply.send(Err(error.clone()));
         }
-    }
-}
-
-/// Produces that came while leadership was being handed over: refused at once, their clients would ask for the leader
-/// before anybody can name the new one, and wait out another backoff.
-#[derive(Default)]
-pub(super) struct Parked {
-    queue: VecDeque<(AppendRequest, AppendReply)>,
-    bytes: usize,
-    since_ms: u64,
-}
-
-/// Bytes of one partition's produces that may wait for a hand-over.
-const PARKED_BYTES: usize = 256 << 10;
-/// A hand-over that takes longer than this is not waited for.
-const PARKED_MS: u64 = 500;
-
-impl Parked {
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Whether one more fits.
-    pub(super) fn fits(&self, request: &AppendRequest) -> bool {
-        self.bytes + request.batch.size() <= PARKED_BYTES
-    }
-
-    pub(super) fn push(&mut self, request: AppendRequest, reply: AppendReply, now_ms: u64) {
-        if self.queue.is_empty() {
-            self.since_ms = now_ms;
-        }
-        self.bytes += request.batch.size();
-        self.queue.push_back((request, reply));
-    }
-
-    pub(super) fn is_overdue(&self, now_ms: u64) -> bool {
-        !self.queue.is_empty() && now_ms.saturating_sub(self.since_ms) >= PARKED_MS
-    }
-
-    /// All of them in their order.
-    pub(super) fn take(&mut self) -> VecDeque<(AppendRequest, AppendReply)> {
-        self.bytes = 0;
-        std::mem::take(&mut self.queue)
     }
 }
 

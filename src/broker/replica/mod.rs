@@ -17,6 +17,7 @@ mod leading;
 mod liveness;
 mod metadata;
 mod outbox;
+mod parked;
 mod partition;
 mod producers;
 mod propose;

@@ -21,8 +21,9 @@ use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
 use super::engine::{EngineCounts, MemberState};
 use super::handle::{Leadership, PartitionHandle};
-use super::leading::{Leading, Parked, Waiters};
+use super::leading::{Leading, Waiters};
 use super::liveness::Liveness;
+use super::parked::Parked;
 use super::producers;
 use super::views::Views;
 use crate::log::{EntryKind, LogEntry};
@@ -81,10 +82,10 @@ pub(super) struct Partition {
     pub(super) assignment: Assignment,
     /// The group's members as its log says, which metadata may be ahead of.
     pub(super) configuration: Configuration,
-    role: GroupRole,
-    leading: Option<Leading>,
-    parked: Parked,
-    producers: ProducerState,
+    pub(super) role: GroupRole,
+    pub(super) leading: Option<Leading>,
+    pub(super) parked: Parked,
+    pub(super) producers: ProducerState,
     /// The last log index whose batch is in the producer state.
     recorded: LogIndex,
     mark: HighWatermark,
@@ -418,17 +419,13 @@ impl Partition {
     // ---- produce ------------------------------------------------------------------------------------------------
 
     /// Appends a batch, or refuses it; the answer goes through `reply`, at once or when its acks rule holds.
-    pub(super) fn append(
+    pub(super) fn append_now(
         &mut self,
         group: &mut Group,
         request: AppendRequest,
         reply: AppendReply,
         around: Surroundings<'_>,
     ) {
-        let handing_over = (self.role.leads && group.is_transferring()) || !self.parked.is_empty();
-        if handing_over && self.parked.fits(&request) {
-            return self.parked.push(request, reply, around.now.ms);
-        }
         let acks = request.acks;
         let deadline_ms = around.now.ms.saturating_add(request.timeout_ms);
         match self.try_append(group, request, around) {
@@ -443,23 +440,6 @@ impl Partition {
             // The client may have gone; it is not told then.
             Err(error) => drop(reply.send(Err(error))),
         }
-    }
-
-    /// Goes on with what waited for a hand-over, once it is done or given up; true if some of it was appended.
-    pub(super) fn release_parked(&mut self, group: &mut Group, around: Surroundings<'_>) -> bool {
-        let stayed = self.role.leads && !group.is_transferring();
-        let went = !self.role.leads && self.role.leader.is_some();
-        if self.parked.is_empty() || !(stayed || went || self.parked.is_overdue(around.now.ms)) {
-            return false;
-        }
-        for (request, reply) in self.parked.take() {
-            if stayed {
-                self.append(group, request, reply, around);
-            } else {
-                drop(reply.send(Err(self.not_leader())));
-            }
-        }
-        stayed
     }
 
     fn try_append(
@@ -510,7 +490,7 @@ impl Partition {
     }
 
     /// Lets only a leader through that may accept a write with these acks.
-    fn gate(&self, acks: Acks, around: Surroundings<'_>) -> Result<(), AppendError> {
+    pub(super) fn gate(&self, acks: Acks, around: Surroundings<'_>) -> Result<(), AppendError> {
         let quorum_lost = !self.reaches_majority(around);
         let min_isr = self.effective_min_isr();
         let isr = self.leading.as_ref().map_or(0, |leading| leading.tracker.isr().len());
@@ -530,7 +510,7 @@ impl Partition {
         }
     }
 
-    fn not_leader(&self) -> AppendError {
+    pub(super) fn not_leader(&self) -> AppendError {
         let leader = self.role.leader.filter(|_| !self.role.leads).and_then(|leader| self.broker_of(leader));
         AppendError::NotLeader { leader, epoch: self.role.term }
     }

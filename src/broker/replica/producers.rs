@@ -64,6 +64,12 @@ pub(super) fn check(
     }
 }
 
+/// Whether a batch leaves a gap behind what its producer wrote, or comes out of order, as far as this log goes.
+pub(super) fn is_out_of_order(state: &ProducerState, batch: &CheckedBatch, unix_ms: u64) -> bool {
+    let judged = batch.producer().map(|producer| state.check(&to_core(producer), unix_ms));
+    matches!(judged, Some(Err(ProducerError::OutOfOrderSequence { .. })))
+}
+
 /// Notes a batch that was refused: what the producer pipelined behind it must not overtake it.
 pub(super) fn refused(
     state: &mut ProducerState,

@@ -102,6 +102,7 @@ impl<T: Transport> Engine<T> {
                     if !drained.memberships.is_empty() {
                         partition.configured(&hosted.group, around);
                     }
+                    partition.leadership_confirmed(&drained.confirmed);
                 }
                 Ok(())
             });
@@ -114,8 +115,9 @@ impl<T: Transport> Engine<T> {
     }
 
     fn carry_out(&mut self, id: GroupId, drained: Drained) {
-        let Drained { entries, hard_state, must_sync, send, after_sync, committed, memberships, ticket } =
-            drained;
+        let Drained {
+            entries, hard_state, must_sync, send, after_sync, committed, memberships, ticket, ..
+        } = drained;
         let Some(hosted) = self.hosted.get_mut(&id) else { return };
         if let Some(state) = hard_state {
             hosted.unsaved = Some(state);
