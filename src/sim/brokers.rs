@@ -98,6 +98,7 @@ impl World {
         }
         self.after(0, Event::Tick(at, life));
         self.register(at, broker);
+        self.keep_voter_from_standing(at);
     }
 
     fn register(&mut self, at: M, broker: Broker) {
@@ -245,6 +246,7 @@ impl World {
             Ok(()) => {
                 if self.machines[at].disk.is_synced(".log") {
                     self.on_disk(at, &write.ops);
+                    self.watch_for_vote(at, &write.ops);
                 }
             }
             Err(WriteError::NoSpace) => self.coverage.count("write without space"),

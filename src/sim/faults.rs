@@ -59,10 +59,12 @@ pub enum Kind {
     MinIsr,
     /// One broker after another is drained, stopped and started.
     RollingRestart,
+    /// A voter is killed when it has given its vote, and another candidate cannot hear whom it elected.
+    LostVote,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::Blackout,
@@ -87,6 +89,7 @@ impl Kind {
         Kind::Drain,
         Kind::MinIsr,
         Kind::RollingRestart,
+        Kind::LostVote,
     ];
 
     /// Its name in the coverage table.
@@ -116,6 +119,7 @@ impl Kind {
             Kind::Drain => "fault: drain",
             Kind::MinIsr => "fault: min ISR change",
             Kind::RollingRestart => "fault: rolling restart",
+            Kind::LostVote => "fault: two candidates for one vote",
         }
     }
 
@@ -279,6 +283,7 @@ impl World {
                     self.after(machine as u64 * 4 * SECOND, Event::Roll(machine));
                 }
             }
+            Kind::LostVote => return self.set_vote_trap(fault.extra),
         }
         true
     }
@@ -320,6 +325,7 @@ impl World {
             Kind::SlowDisk => self.machines[at].write_takes = self.plan.write_takes,
             Kind::EmptiedDisk | Kind::LostTail => self.bring_up(at),
             Kind::Drain => self.undrain(at),
+            Kind::LostVote => self.open_vote_trap(),
             Kind::ClockJump
             | Kind::Drift
             | Kind::FailedSync
@@ -332,6 +338,7 @@ impl World {
 
     /// Every fault ends; who was down comes up.
     pub fn end_all_faults(&mut self) {
+        self.open_vote_trap();
         let count = self.machines.len();
         for from in 0..count {
             for to in 0..count {
@@ -381,7 +388,7 @@ impl World {
         }
     }
 
-    fn drain(&mut self, at: M) -> bool {
+    pub fn drain(&mut self, at: M) -> bool {
         let (reply, _) = oneshot::channel();
         let Some(process) = &mut self.machines[at].process else { return false };
         process.draining = true;
@@ -389,7 +396,7 @@ impl World {
         true
     }
 
-    fn undrain(&mut self, at: M) {
+    pub fn undrain(&mut self, at: M) {
         let Some(process) = &mut self.machines[at].process else { return };
         if std::mem::replace(&mut process.draining, false) {
             self.engine(at, EngineEvent::Undrain);
@@ -406,11 +413,11 @@ impl World {
 
     // ---- paths --------------------------------------------------------------------------------------------------
 
-    fn cut(&mut self, from: M, to: M) {
+    pub fn cut(&mut self, from: M, to: M) {
         self.network.cuts[from][to] += 1;
     }
 
-    fn mend(&mut self, from: M, to: M) {
+    pub fn mend(&mut self, from: M, to: M) {
         self.network.cuts[from][to] -= 1;
         if self.network.cuts[from][to] == 0 {
             self.release_held(from, to);

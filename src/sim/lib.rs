@@ -20,4 +20,5 @@ mod random;
 pub mod runner;
 mod time;
 mod trace;
+mod votes;
 mod world;

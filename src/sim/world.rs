@@ -20,6 +20,7 @@ use crate::process::Process;
 use crate::random::Random;
 use crate::time::{MS, MachineClock, Micros, SECOND};
 use crate::trace::Trace;
+use crate::votes::VoteTrap;
 
 /// A machine by its place, from 0; its broker's number is one more.
 pub type M = usize;
@@ -63,6 +64,8 @@ pub enum Event {
     Wake(usize),
     Begin(Fault),
     End(Fault),
+    /// A vote that a fault waited for has reached its candidate.
+    VoteGiven(M),
     /// The administrator moves replicas or leaderships.
     Move(Move),
     /// Every fault is over.
@@ -155,6 +158,8 @@ pub struct World {
     pub chance: Chance,
     pub timing: Timing,
     pub network: Network,
+    /// The fault of that name, while it lasts.
+    pub vote_trap: Option<VoteTrap>,
     pub machines: Vec<Machine>,
     pub links: BTreeMap<u64, Link>,
     pub clients: Vec<Client>,
@@ -201,6 +206,7 @@ impl World {
                 latency: plan.latency,
                 loss_percent: 0,
             },
+            vote_trap: None,
             machines: Vec::new(),
             links: BTreeMap::new(),
             clients: Vec::new(),
@@ -376,6 +382,7 @@ impl World {
             Event::Wake(client) => self.wake(client),
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),
+            Event::VoteGiven(voter) => self.vote_given(voter),
             Event::Move(wanted) => self.begin_move(wanted),
             Event::Heal => self.heal(),
             Event::Settle => self.settle(),
