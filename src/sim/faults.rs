@@ -141,7 +141,7 @@ impl Kind {
             | Kind::EmptiedDisk
             | Kind::LostTail => "rest: leader's disk at fault",
             Kind::Drain | Kind::RollingRestart => "rest: leader drained",
-            Kind::Unreachable | Kind::ClockJump | Kind::Drift | Kind::MinIsr => {
+            Kind::Unreachable | Kind::ClockJump | Kind::Drift | Kind::MinIsr | Kind::LostVote => {
                 "rest: another fault of a leader"
             }
         }
