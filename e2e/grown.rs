@@ -191,7 +191,10 @@ impl Grown {
                     format!("broker {id}: {} partitions", shown.len())
                 })?;
                 let odd = shown.iter().find(|p| {
-                    set(&p["replicas"]) != expected || set(&p["isr"]) != in_sync || p["leader"].is_null()
+                    set(&p["replicas"]) != expected
+                        || set(&p["isr"]) != in_sync
+                        || p["leader"].is_null()
+                        || p["moving"] == true
                 });
                 wait::holds(odd.is_none(), || format!("broker {id} shows {odd:?}"))?;
                 let moving = moves::list(self.broker(*id).kafka())?;

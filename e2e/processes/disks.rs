@@ -43,22 +43,6 @@ fn a_second_process_on_the_folder_is_refused() {
 }
 
 #[test]
-fn an_emptied_disk_is_refused() {
-    let mut cluster = Cluster::start("emptied");
-    cluster.create_topic("t", PARTITIONS);
-    cluster.broker_mut(2).kill();
-    std::fs::remove_dir_all(&cluster.broker(2).data).expect("empty the disk");
-    cluster.broker(2).format();
-    cluster.broker_mut(2).start();
-    let status = cluster.broker_mut(2).wait_end(SETTLE);
-    let said = cluster.broker(2).log_tail(3);
-    assert!(!status.success() && said.contains("is registered with disk"), "{status}: {said}");
-    cluster.await_isr("t", PARTITIONS, &[1, 3], SETTLE);
-    fill(&cluster, 1);
-    println!("{said}");
-}
-
-#[test]
 fn everything_is_there_after_a_full_restart() {
     let mut cluster = Cluster::start("restart");
     cluster.create_topic("t", PARTITIONS);

@@ -15,5 +15,6 @@ mod links;
 mod membership;
 mod quiet;
 mod recovery;
+mod replaced_disks;
 mod scenarios;
 mod steady;

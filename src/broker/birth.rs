@@ -1,27 +1,45 @@
-//! How a disk without a metadata log comes to one: it founds the cluster with the others, or finds that it exists.
+//! How a disk without a metadata log comes to one: it founds the cluster with the others, begins the replica that it was
+//! given, or has to be registered first.
 //!
-//! A disk whose log holds the metadata group needs nothing of this. One that does not asks its peers first: whoever
-//! answers from a formed cluster decides it. Only initial voters found a cluster, and only once a majority of them has
-//! been heard and none belongs to a formed one.
+//! A disk whose log holds the metadata group needs nothing of this. One that does not hears its peers first. Whoever knows it
+//! as registered decides it: the disk begins the replica that was given to it. A founder begins under its broker's number,
+//! but only once every other founder has been heard since its start and none of them knows another disk in its place: a
+//! majority would not do, for one disk among them may have been emptied after it had voted. Any other disk that hears of a
+//! cluster is to be registered, as a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chronik_core::ids::{BrokerId, DiskId, Generation, ReplicaId};
 use serde::{Deserialize, Serialize};
 
-/// What a broker tells a peer in the handshake.
+use crate::log::{Founder, GroupHeader};
+use crate::replica::Shared;
+
+/// What a broker tells a peer in the handshake, and when it is asked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
+    /// The sender's own disk.
+    pub disk: DiskId,
     /// The voters that the cluster was born with; `None` while it does not exist, as far as the sender knows.
-    pub formed: Option<Vec<ReplicaId>>,
+    pub formed: Option<Vec<Founder>>,
     /// Which history of its metadata it is; `None` with `formed`.
     pub generation: Option<Generation>,
-    /// The disk registered for the broker that is spoken to.
-    pub your_disk: Option<DiskId>,
+    /// What is registered for the broker that is spoken to.
+    pub you: Option<Founder>,
 }
 
 impl Hello {
+    /// What a broker on that disk tells a peer now.
+    pub fn to(peer: BrokerId, disk: DiskId, shared: &Shared) -> Self {
+        let formed = shared.formed.borrow().as_ref().map(|beginning| beginning.founders.clone());
+        let registered = shared.cluster.borrow().broker(peer).cloned();
+        let you = registered
+            .and_then(|broker| Some(Founder { replica: broker.metadata_replica?, disk: broker.disk }));
+        let generation = *shared.generation.borrow();
+        Self { disk, formed, generation, you }
+    }
+
     /// As bytes.
     pub fn encode(&self) -> Bytes {
         serde_json::to_vec(self).expect("a hello always serialises").into()
@@ -33,74 +51,88 @@ impl Hello {
     }
 }
 
-/// Why a disk may not take part.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BirthError {
-    /// Another disk is registered for this broker.
-    #[error(
-        "broker {broker} is registered with disk {registered}, and this data folder is disk {own}: \
-         put the registered disk back; a broker's disk cannot be replaced yet"
-    )]
-    ChangedDisk {
-        /// This broker.
-        broker: BrokerId,
-        /// The disk the cluster knows.
-        registered: DiskId,
-        /// The disk found.
-        own: DiskId,
-    },
-    /// The disk is the registered one, and its metadata log is gone.
-    #[error(
-        "broker {broker} is registered with this disk {own}, but its log no longer holds the cluster's metadata"
-    )]
-    LostMetadata {
-        /// This broker.
-        broker: BrokerId,
-        /// The disk.
-        own: DiskId,
-    },
+/// What a disk without metadata is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Begin its replica of the metadata group.
+    Begin(Beginning),
+    /// Have itself registered as a new disk, and hear its peers again.
+    Register,
+}
+
+/// How a replica of the metadata group begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Beginning {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// The group's first voters.
+    pub founders: Vec<Founder>,
+    /// Which history of the metadata it is to hold.
+    pub generation: Generation,
+}
+
+impl Beginning {
+    /// How a replica with that header began.
+    pub fn of(header: &GroupHeader) -> Self {
+        let GroupHeader { replica, founders, generation, .. } = header.clone();
+        Self { replica, founders, generation }
+    }
+}
+
+/// The replica of a founder: its broker's number.
+pub fn founder_replica(broker: BrokerId) -> ReplicaId {
+    ReplicaId(u64::from(broker.0))
 }
 
 /// A disk that waits for the metadata group.
 pub struct Birth {
-    broker: BrokerId,
-    disk: DiskId,
-    /// The founders, if this disk is one of theirs.
-    founders: Option<BTreeSet<BrokerId>>,
-    unformed: BTreeSet<BrokerId>,
+    own: Founder,
+    /// The other founders, if this disk is one of them.
+    others: Option<BTreeSet<BrokerId>>,
+    /// The disks of those that were heard and know no other in this one's place.
+    heard: BTreeMap<BrokerId, DiskId>,
 }
 
 impl Birth {
     /// A disk of `broker`; `founders` is `None` for one that joins.
     pub fn new(broker: BrokerId, disk: DiskId, founders: Option<BTreeSet<BrokerId>>) -> Self {
-        Self { broker, disk, founders, unformed: BTreeSet::new() }
+        let others = founders.map(|founders| founders.into_iter().filter(|id| *id != broker).collect());
+        Self { own: Founder { replica: founder_replica(broker), disk }, others, heard: BTreeMap::new() }
     }
 
-    /// The voters to start with, if no peer is needed to know them.
-    pub fn alone(&self) -> Option<Vec<ReplicaId>> {
-        self.ready()
+    /// What to do if no peer is needed to know it.
+    pub fn alone(&self) -> Option<Step> {
+        self.found()
     }
 
-    /// Takes in a peer's hello; gives the voters to start the metadata group with once they are known.
-    pub fn hear(&mut self, from: BrokerId, hello: &Hello) -> Result<Option<Vec<ReplicaId>>, BirthError> {
-        match (&hello.formed, hello.your_disk) {
-            (Some(_), Some(registered)) if registered != self.disk => {
-                Err(BirthError::ChangedDisk { broker: self.broker, registered, own: self.disk })
+    /// Takes in a peer's hello; gives what is to be done, once that is known.
+    pub fn hear(&mut self, from: BrokerId, hello: &Hello) -> Option<Step> {
+        if let Some(founders) = &hello.formed {
+            if let Some(own) = hello.you.filter(|you| you.disk == self.own.disk) {
+                let (founders, generation) =
+                    (founders.clone(), hello.generation.unwrap_or(Generation::BIRTH));
+                return Some(Step::Begin(Beginning { replica: own.replica, founders, generation }));
             }
-            (Some(_), Some(own)) => Err(BirthError::LostMetadata { broker: self.broker, own }),
-            (Some(voters), None) => Ok(Some(voters.clone())),
-            (None, _) => {
-                self.unformed.insert(from);
-                Ok(self.ready())
+            // This disk was heard when that founder began.
+            let agreed = self.others.is_some() && hello.you.is_none() && founders.contains(&self.own);
+            if !agreed {
+                return Some(Step::Register);
             }
         }
+        self.heard.insert(from, hello.disk);
+        self.found()
     }
 
-    fn ready(&self) -> Option<Vec<ReplicaId>> {
-        let founders = self.founders.as_ref()?;
-        let heard = founders.iter().filter(|id| **id == self.broker || self.unformed.contains(id)).count();
-        let majority = heard > founders.len() / 2;
-        majority.then(|| founders.iter().map(|broker| ReplicaId(u64::from(broker.0))).collect())
+    fn found(&self) -> Option<Step> {
+        let others = self.others.as_ref()?;
+        let founder = |broker: &BrokerId| {
+            Some(Founder { replica: founder_replica(*broker), disk: *self.heard.get(broker)? })
+        };
+        let mut founders: Vec<Founder> = others.iter().map(founder).collect::<Option<_>>()?;
+        founders.push(self.own);
+        founders.sort_unstable_by_key(|founder| founder.replica);
+        let generation = Generation::BIRTH;
+        Some(Step::Begin(Beginning { replica: self.own.replica, founders, generation }))
     }
 }
 
@@ -110,48 +142,92 @@ mod tests {
 
     use super::*;
 
-    const OWN: DiskId = DiskId(Uuid::from_u128(1));
-    const OTHER: DiskId = DiskId(Uuid::from_u128(2));
-    const UNFORMED: Hello = Hello { formed: None, generation: None, your_disk: None };
-
-    fn founder(founders: &[u32]) -> Birth {
-        Birth::new(BrokerId(1), OWN, Some(founders.iter().map(|id| BrokerId(*id)).collect()))
+    const fn disk(number: u128) -> DiskId {
+        DiskId(Uuid::from_u128(number))
     }
 
-    fn formed(your_disk: Option<DiskId>) -> Hello {
-        Hello { formed: Some(vec![ReplicaId(1)]), generation: Some(Generation::BIRTH), your_disk }
+    fn birth(broker: u32, founders: &[u32]) -> Birth {
+        let founders = founders.iter().map(|id| BrokerId(*id)).collect();
+        Birth::new(BrokerId(broker), disk(u128::from(broker)), Some(founders))
     }
+
+    fn founder(id: u64, on: u128) -> Founder {
+        Founder { replica: ReplicaId(id), disk: disk(on) }
+    }
+
+    fn unformed(on: u128) -> Hello {
+        Hello { disk: disk(on), formed: None, generation: None, you: None }
+    }
+
+    fn formed(on: u128, founders: &[(u64, u128)], you: Option<(u64, u128)>) -> Hello {
+        let founders = founders.iter().map(|(id, on)| founder(*id, *on)).collect();
+        let you = you.map(|(id, on)| founder(id, on));
+        Hello { disk: disk(on), formed: Some(founders), generation: Some(Generation::BIRTH), you }
+    }
+
+    fn begin(replica: u64, founders: &[(u64, u128)]) -> Option<Step> {
+        let founders = founders.iter().map(|(id, on)| founder(*id, *on)).collect();
+        let generation = Generation::BIRTH;
+        Some(Step::Begin(Beginning { replica: ReplicaId(replica), founders, generation }))
+    }
+
+    const THREE: [(u64, u128); 3] = [(1, 1), (2, 2), (3, 3)];
 
     #[test]
     fn one_founder_needs_nobody() {
-        assert_eq!(founder(&[1]).alone(), Some(vec![ReplicaId(1)]));
-        assert_eq!(founder(&[1, 2, 3]).alone(), None);
+        assert_eq!(birth(1, &[1]).alone(), begin(1, &[(1, 1)]));
+        assert_eq!(birth(1, &[1, 2, 3]).alone(), None);
     }
 
     #[test]
-    fn founders_wait_for_a_majority_of_themselves() {
-        let mut birth = founder(&[1, 2, 3]);
-        assert_eq!(birth.hear(BrokerId(9), &UNFORMED), Ok(None), "a stranger is no founder");
-        assert_eq!(
-            birth.hear(BrokerId(3), &UNFORMED),
-            Ok(Some(vec![ReplicaId(1), ReplicaId(2), ReplicaId(3)]))
-        );
+    fn founders_begin_once_all_of_them_were_heard() {
+        let mut birth = birth(1, &[1, 2, 3]);
+        assert_eq!(birth.hear(BrokerId(9), &unformed(9)), None, "a stranger is no founder");
+        assert_eq!(birth.hear(BrokerId(3), &unformed(3)), None, "two of three may have been others before");
+        assert_eq!(birth.hear(BrokerId(2), &unformed(2)), begin(1, &THREE));
     }
 
     #[test]
-    fn an_empty_disk_never_founds_what_exists() {
-        let mut birth = founder(&[1, 2, 3]);
-        assert_eq!(birth.hear(BrokerId(2), &formed(None)), Ok(Some(vec![ReplicaId(1)])));
-        let changed = BirthError::ChangedDisk { broker: BrokerId(1), registered: OTHER, own: OWN };
-        assert_eq!(birth.hear(BrokerId(2), &formed(Some(OTHER))), Err(changed));
-        assert!(matches!(birth.hear(BrokerId(2), &formed(Some(OWN))), Err(BirthError::LostMetadata { .. })));
+    fn a_founder_that_began_earlier_counts_if_it_knows_this_disk() {
+        let mut birth = birth(2, &[1, 2, 3]);
+        assert_eq!(birth.hear(BrokerId(1), &formed(1, &THREE, None)), None);
+        assert_eq!(birth.hear(BrokerId(3), &unformed(3)), begin(2, &THREE));
+    }
+
+    /// Its first disk may have voted for the one that knows it.
+    #[test]
+    fn a_founder_whose_disk_was_emptied_comes_as_a_new_disk() {
+        let mut birth = birth(2, &[1, 2, 3]);
+        assert_eq!(birth.hear(BrokerId(3), &unformed(3)), None);
+        let before = formed(1, &[(1, 1), (2, 77), (3, 3)], None);
+        assert_eq!(birth.hear(BrokerId(1), &before), Some(Step::Register));
+        let registered = formed(1, &THREE, Some((2, 77)));
+        assert_eq!(birth.hear(BrokerId(1), &registered), Some(Step::Register));
+        let replaced = formed(1, &[(1, 1), (2, 77), (3, 3)], Some((100_005, 2)));
+        assert_eq!(birth.hear(BrokerId(1), &replaced), begin(100_005, &[(1, 1), (2, 77), (3, 3)]));
     }
 
     #[test]
-    fn who_joins_founds_nothing() {
-        let mut birth = Birth::new(BrokerId(4), OWN, None);
+    fn the_disk_heard_last_is_the_founder_s() {
+        let mut birth = birth(1, &[1, 2, 3]);
+        birth.hear(BrokerId(2), &unformed(77));
+        birth.hear(BrokerId(2), &unformed(2));
+        assert_eq!(birth.hear(BrokerId(3), &unformed(3)), begin(1, &THREE));
+    }
+
+    #[test]
+    fn who_joins_founds_nothing_and_begins_once_it_is_registered() {
+        let mut birth = Birth::new(BrokerId(4), disk(4), None);
         assert_eq!(birth.alone(), None);
-        assert_eq!(birth.hear(BrokerId(2), &UNFORMED), Ok(None));
-        assert_eq!(birth.hear(BrokerId(2), &formed(None)), Ok(Some(vec![ReplicaId(1)])));
+        assert_eq!(birth.hear(BrokerId(2), &unformed(2)), None);
+        assert_eq!(birth.hear(BrokerId(2), &formed(2, &THREE, None)), Some(Step::Register));
+        assert_eq!(birth.hear(BrokerId(2), &formed(2, &THREE, Some((100_000, 4)))), begin(100_000, &THREE));
+    }
+
+    /// It died between its registration and the sync of its replica's beginning.
+    #[test]
+    fn a_registered_disk_without_a_replica_begins_it() {
+        let mut birth = birth(1, &[1, 2, 3]);
+        assert_eq!(birth.hear(BrokerId(2), &formed(2, &THREE, Some((1, 1)))), begin(1, &THREE));
     }
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_core::ids::{BrokerId, DiskId};
-use chronik_core::metadata::ClusterState;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::birth::Hello;
+use crate::birth::{Hello, founder_replica};
 use crate::log::InitialVoter;
 use crate::peer::{Lane, PeerAddress, PeerEvent, PeerHandle, RefusalKind, RefusedBy};
 use crate::quorum;
@@ -21,9 +20,9 @@ use crate::replica::{Ask, EngineHandle, Event, Loss, Shared, Transport};
 pub enum Word {
     /// What it told of itself in a handshake.
     Hello(BrokerId, Hello),
-    /// It refuses this broker for good: these are its words.
-    Outcast(String),
-    /// A command it forwards or [`ASK_HELLO`], and where the reply goes.
+    /// It refuses this broker: these are its words.
+    Outcast(RefusalKind, String),
+    /// A command it forwards or its hello behind [`ASK_HELLO`], and where the reply goes.
     Request(BrokerId, Bytes, tokio::sync::oneshot::Sender<Bytes>),
 }
 
@@ -56,21 +55,22 @@ pub fn inbox(engine: EngineHandle, words: mpsc::UnboundedSender<Word>) -> impl F
             if let Some(Ok(hello)) = hello.map(|hello| Hello::decode(&hello)) {
                 say(Word::Hello(broker, hello));
             }
-            let for_good = match by {
-                RefusedBy::Them => {
-                    matches!(
-                        refusal.kind,
-                        RefusalKind::WrongDisk | RefusalKind::Fenced | RefusalKind::OlderGeneration
-                    )
-                }
+            let outcast = match by {
+                RefusedBy::Them => matches!(
+                    refusal.kind,
+                    RefusalKind::WrongDisk
+                        | RefusalKind::Fenced
+                        | RefusalKind::Retired
+                        | RefusalKind::OlderGeneration
+                ),
                 RefusedBy::Us => refusal.kind == RefusalKind::NewerGeneration,
             };
-            if for_good {
+            if outcast {
                 let who = match by {
                     RefusedBy::Them => format!("broker {broker} refuses this broker"),
                     RefusedBy::Us => format!("this broker cannot go on beside broker {broker}"),
                 };
-                say(Word::Outcast(format!("{who}: {refusal}")));
+                say(Word::Outcast(refusal.kind, format!("{who}: {refusal}")));
             }
         }
     }
@@ -103,43 +103,45 @@ impl Ask for PeerTransport {
     }
 }
 
-/// A request for what the peer would tell in a handshake now. No command looks like it.
+/// A request for what the peer would tell in a handshake now; the asker's own hello follows. No command looks like it.
 pub const ASK_HELLO: &[u8] = b"hello?";
 /// How often a broker that knows no cluster asks.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks the founders again and again whether the cluster exists, until this broker knows one: they may have formed it since
-/// the handshake, which tells only how it was then.
-pub async fn ask_founders(
-    founders: Vec<BrokerId>,
-    shared: Shared,
-    peers: PeerHandle,
-    words: mpsc::UnboundedSender<Word>,
-) {
+/// Asks everybody who is connected again and again whether the cluster exists and knows this disk, until the metadata group
+/// runs here: since the handshake, which tells only how it was then, it may have been formed, or this disk registered.
+pub async fn ask_around(shared: Shared, peers: PeerHandle, words: mpsc::UnboundedSender<Word>, own: DiskId) {
+    let greet = hello(shared.clone(), own);
     while shared.formed.borrow().is_none() {
         tokio::time::sleep(ASK_EVERY).await;
-        for founder in &founders {
-            let told = peers.request(*founder, Bytes::from_static(ASK_HELLO), ASK_EVERY).await;
+        for broker in peers.status().into_iter().map(|peer| peer.broker) {
+            let question = [ASK_HELLO, &greet(broker)].concat().into();
+            let told = peers.request(broker, question, ASK_EVERY).await;
             if let Some(hello) = told.ok().and_then(|told| Hello::decode(&told).ok()) {
-                let _ = words.send(Word::Hello(*founder, hello));
+                let _ = words.send(Word::Hello(broker, hello));
             }
         }
     }
 }
 
-/// What this broker tells a peer in each handshake.
-pub fn hello(shared: Shared) -> Arc<dyn Fn(BrokerId) -> Bytes + Send + Sync> {
-    Arc::new(move |peer| {
-        let your_disk = shared.cluster.borrow().broker(peer).map(|broker| broker.disk);
-        let (formed, generation) = (shared.formed.borrow().clone(), *shared.generation.borrow());
-        Hello { formed, generation, your_disk }.encode()
-    })
+/// What this broker, on its disk, tells a peer in each handshake.
+pub fn hello(shared: Shared, disk: DiskId) -> Arc<dyn Fn(BrokerId) -> Bytes + Send + Sync> {
+    Arc::new(move |peer| Hello::to(peer, disk, &shared).encode())
 }
 
-/// Where peers are found: the founders, and over them whatever the brokers registered.
-pub fn address_book(founders: &[InitialVoter], cluster: &ClusterState) -> BTreeMap<BrokerId, PeerAddress> {
+/// Where peers are found: the founders, and over them whatever the brokers registered. Until a founder is registered, its
+/// disk is the one that it began with.
+pub fn address_book(founders: &[InitialVoter], shared: &Shared) -> BTreeMap<BrokerId, PeerAddress> {
     let known = |address: &str, disk: Option<DiskId>| PeerAddress { address: address.to_owned(), disk };
-    let founders = founders.iter().map(|founder| (founder.broker, known(&founder.address, None)));
+    let (cluster, formed) = (shared.cluster.borrow(), shared.formed.borrow());
+    let began_with = |broker: BrokerId| {
+        let founders = formed.iter().flat_map(|beginning| &beginning.founders);
+        let mut founders = founders.filter(|founder| founder.replica == founder_replica(broker));
+        let disk = founders.next().map(|founder| founder.disk);
+        disk.filter(|disk| !cluster.retired_disks().contains_key(disk))
+    };
+    let founders =
+        founders.iter().map(|founder| (founder.broker, known(&founder.address, began_with(founder.broker))));
     let registered =
         cluster.brokers().map(|broker| (broker.id, known(&broker.peer_address, Some(broker.disk))));
     founders.chain(registered).collect()

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId};
-use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener};
+use chronik_core::ids::{BrokerId, Generation, GroupId, LogIndex};
+use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener, RefusalCode};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -15,13 +15,13 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, AdminServer};
 use crate::admin_backend::AdminOf;
-use crate::birth::Birth;
+use crate::birth::{self, Beginning, Birth, Hello};
 use crate::handlers::Handlers;
 use crate::handlers::backend::CreationDefaults;
 use crate::local::LocalBroker;
 use crate::log::{self, DataFolder, EntryKind, InitialVoter, Log, Options, RecoveredGroup};
 use crate::metrics::Metrics;
-use crate::peer::{self, PeerConfig, PeerHandle};
+use crate::peer::{self, PeerConfig, PeerHandle, RefusalKind};
 use crate::peers::{self, PeerTransport, Word};
 use crate::replica::{
     Clock, EngineConfig, EngineCounts, EngineHandle, Event, Liveness, Machine, Partitions, ProposeError,
@@ -35,6 +35,8 @@ use crate::stored_metadata;
 const FEATURES: FeatureRange = FeatureRange { min: 1, max: 1 };
 /// A partition in which nothing happened for this long rests: it is not ticked, and nothing is sent for it.
 const QUIET_AFTER_MS: u64 = 1_000;
+/// A broker whose place is still taken tries again after this long.
+const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 /// How long one try to register lasts.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -106,6 +108,8 @@ struct Parts {
     /// What peers say, and how more of it is added.
     words: mpsc::UnboundedReceiver<Word>,
     say: mpsc::UnboundedSender<Word>,
+    /// There is a cluster that does not know this disk.
+    joining: watch::Sender<bool>,
 }
 
 impl Parts {
@@ -123,13 +127,14 @@ impl Parts {
             cluster: watch::Sender::new(Arc::new(ClusterState::new(folder.identity.cluster.clone()))),
             partitions: Arc::new(Partitions::default()),
             views: Arc::new(Views::default()),
-            liveness: Arc::new(Liveness::new(own)),
+            liveness: Arc::new(Liveness::new(own, folder.identity.disk)),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
             counts: Arc::new(EngineCounts::default()),
             // Known before the first peer speaks: a restarted broker must not take itself for an empty one.
-            formed: watch::Sender::new(metadata_voters(&recovered)),
+            formed: watch::Sender::new(metadata_began(&recovered)),
             generation: watch::Sender::new(metadata_generation(&recovered)?),
+            metadata_voters: watch::Sender::new(Vec::new()),
         };
         // Every port is bound before anything is promised to anyone.
         let listeners = bind_kafka(&settings).await?;
@@ -138,7 +143,7 @@ impl Parts {
         let (say, words) = mpsc::unbounded_channel();
         let peers =
             peer::start(peer_config(&settings, &folder, &shared), peers::inbox(engine.clone(), say.clone()))?;
-        peers.set_peers(peers::address_book(folder.founders(), &shared.cluster.borrow()));
+        peers.set_peers(peers::address_book(folder.founders(), &shared));
         let proposer =
             Proposer::new(own, engine.clone(), shared.clone(), Arc::new(PeerTransport(peers.clone())));
         let running = queue
@@ -191,6 +196,7 @@ impl Parts {
             admin,
             words,
             say,
+            joining: watch::Sender::new(false),
         })
     }
 
@@ -200,12 +206,11 @@ impl Parts {
             self.shared.clone(),
             self.peers.clone(),
         ));
-        let founders = self.folder.founders().iter().map(|founder| founder.broker);
-        let asking = tokio::spawn(peers::ask_founders(
-            founders.filter(|founder| *founder != self.folder.identity.broker).collect(),
+        let asking = tokio::spawn(peers::ask_around(
             self.shared.clone(),
             self.peers.clone(),
             self.say.clone(),
+            self.folder.identity.disk,
         ));
         let registration = tokio::spawn(self.register());
         let engine_end = self.running.end();
@@ -245,20 +250,23 @@ impl Parts {
             }
             log::Birth::Join(_) => None,
         };
-        let mut birth = Birth::new(own, self.folder.identity.disk, founders);
-        self.found(birth.alone(), None);
+        let disk = self.folder.identity.disk;
+        let mut birth = Birth::new(own, disk, founders);
+        self.take(birth.alone());
         while let Some(word) = self.words.recv().await {
             match word {
-                Word::Hello(from, hello) if self.shared.formed.borrow().is_none() => {
-                    match birth.hear(from, &hello) {
-                        Ok(voters) => self.found(voters, hello.generation),
-                        Err(error) => return error.into(),
+                Word::Hello(from, hello) => self.hear(&mut birth, from, &hello),
+                Word::Outcast(kind, reason) => {
+                    if self.is_out(kind) {
+                        return anyhow!(reason);
                     }
+                    tracing::info!(reason, "wait to be let in");
                 }
-                Word::Hello(..) => {}
-                Word::Outcast(reason) => return anyhow!(reason),
-                Word::Request(from, payload, reply) if payload[..] == *peers::ASK_HELLO => {
-                    let _ = reply.send(peers::hello(self.shared.clone())(from));
+                Word::Request(from, payload, reply) if payload.starts_with(peers::ASK_HELLO) => {
+                    if let Ok(hello) = Hello::decode(&payload[peers::ASK_HELLO.len()..]) {
+                        self.hear(&mut birth, from, &hello);
+                    }
+                    let _ = reply.send(Hello::to(from, disk, &self.shared).encode());
                 }
                 Word::Request(_, payload, reply) => {
                     let proposer = self.proposer.clone();
@@ -269,19 +277,39 @@ impl Parts {
         anyhow!("the peer transport ended")
     }
 
-    fn found(&self, voters: Option<Vec<ReplicaId>>, generation: Option<Generation>) {
-        if let Some(voters) = voters {
-            let generation = generation.unwrap_or(Generation::BIRTH);
-            self.engine.submit(Event::StartMetadata { voters, generation });
+    fn hear(&self, birth: &mut Birth, from: BrokerId, hello: &Hello) {
+        if self.shared.formed.borrow().is_none() {
+            self.take(birth.hear(from, hello));
         }
     }
 
-    /// Registers once the cluster is known: a registered disk without its metadata is taken for one that lost it.
+    fn take(&self, step: Option<birth::Step>) {
+        match step {
+            Some(birth::Step::Begin(beginning)) => self.engine.submit(Event::StartMetadata(beginning)),
+            Some(birth::Step::Register) => drop(self.joining.send_replace(true)),
+            None => {}
+        }
+    }
+
+    /// Whether a refusal is for good. A disk that takes no part yet waits until the one before it is known to be gone.
+    fn is_out(&self, kind: RefusalKind) -> bool {
+        kind != RefusalKind::WrongDisk || self.shared.formed.borrow().is_some()
+    }
+
+    /// Registers this disk once it takes part in a cluster, or once there is one that does not know it.
     fn register(&self) -> impl Future<Output = Result<()>> + use<> {
-        let mut formed = self.shared.formed.subscribe();
-        let registering = register(self.proposer.clone(), self.registration(), Arc::clone(&self.handlers));
+        let (mut formed, mut joining) = (self.shared.formed.subscribe(), self.joining.subscribe());
+        let registering = register(
+            self.proposer.clone(),
+            self.registration(),
+            self.shared.clone(),
+            Arc::clone(&self.handlers),
+        );
         async move {
-            formed.wait_for(Option::is_some).await.context("wait for the cluster")?;
+            tokio::select! {
+                known = formed.wait_for(Option::is_some) => drop(known.context("wait for the cluster")?),
+                known = joining.wait_for(|joining| *joining) => drop(known.context("wait for a cluster")?),
+            }
             registering.await
         }
     }
@@ -301,13 +329,14 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             features: FEATURES,
             incarnation_start: self.folder.incarnation.start,
+            metadata_replica: None,
         }
     }
 }
 
-/// The voters of the metadata group found on the disk, if it holds that group.
-fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {
-    recovered.iter().find(|group| group.group == GroupId::METADATA).map(|group| group.header.voters.clone())
+/// How the metadata group found on the disk began, if it holds that group.
+fn metadata_began(recovered: &[RecoveredGroup]) -> Option<Beginning> {
+    stored_metadata::replica(recovered).map(|found| Beginning::of(&found.header))
 }
 
 /// Which history of the metadata is on the disk, if it holds any.
@@ -333,10 +362,17 @@ async fn remembered(shared: &Shared, known: LogIndex) -> Result<()> {
     Ok(())
 }
 
-/// Registers this broker; returns once that is applied, or fails when the cluster refuses it.
-async fn register(proposer: Proposer, broker: Broker, handlers: Arc<Handlers>) -> Result<()> {
+/// Registers this broker, with the replica of the metadata group that its disk holds by then; returns once that is applied,
+/// or fails when the cluster refuses it.
+async fn register(proposer: Proposer, broker: Broker, shared: Shared, handlers: Arc<Handlers>) -> Result<()> {
     loop {
-        match proposer.propose(Command::RegisterBroker(broker.clone()), REGISTER_PATIENCE).await {
+        let metadata_replica = shared.formed.borrow().as_ref().map(|beginning| beginning.replica);
+        let registration = Command::RegisterBroker(Broker { metadata_replica, ..broker.clone() });
+        match proposer.propose(registration, REGISTER_PATIENCE).await {
+            Err(ProposeError::Refused(refusal)) if refusal.code == RefusalCode::BrokerAlive => {
+                tracing::warn!(%refusal, "wait for this broker's place");
+                tokio::time::sleep(REGISTER_AGAIN).await;
+            }
             Ok(Applied::Refused(refusal)) | Err(ProposeError::Refused(refusal)) => {
                 bail!("the cluster refuses this broker: {refusal}");
             }
@@ -362,10 +398,17 @@ async fn failed(task: JoinHandle<Result<()>>) -> anyhow::Error {
 }
 
 async fn keep_address_book(founders: Vec<InitialVoter>, shared: Shared, peers: PeerHandle) {
-    let mut cluster = shared.cluster.subscribe();
-    while cluster.changed().await.is_ok() {
-        let book = peers::address_book(&founders, &cluster.borrow_and_update());
-        peers.set_peers(book);
+    let (mut cluster, mut formed) = (shared.cluster.subscribe(), shared.formed.subscribe());
+    loop {
+        let changed = tokio::select! {
+            changed = cluster.changed() => changed,
+            changed = formed.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        peers.set_retired(Arc::clone(cluster.borrow_and_update().retired_disks()));
+        peers.set_peers(peers::address_book(&founders, &shared));
     }
 }
 
@@ -396,11 +439,7 @@ async fn bind_kafka(settings: &Settings) -> Result<Vec<ListenerSpec>> {
 fn peer_config(settings: &Settings, folder: &DataFolder, shared: &Shared) -> PeerConfig {
     let identity = &folder.identity;
     PeerConfig {
-        hello: peers::hello(shared.clone()),
-        generation: {
-            let generation = shared.generation.clone();
-            Arc::new(move || *generation.borrow())
-        },
+        hello: peers::hello(shared.clone(), identity.disk),
         silence_timeout: settings.peer_silence,
         ..PeerConfig::new(
             identity.cluster.clone(),

@@ -111,6 +111,7 @@ fn metadata(replica: u64) -> WriteOp {
         voters: (1..=3).map(ReplicaId).collect(),
         learners: Vec::new(),
         generation: Generation::BIRTH,
+        founders: Vec::new(),
     };
     WriteOp::CreateGroup { group: GroupId::METADATA, header }
 }
@@ -124,6 +125,7 @@ fn partition() -> WriteOp {
         voters: (100_000..100_003).map(ReplicaId).collect(),
         learners: Vec::new(),
         generation: Generation::BIRTH,
+        founders: Vec::new(),
     };
     WriteOp::CreateGroup { group: PARTITION, header }
 }
@@ -174,5 +176,6 @@ fn broker(id: u32) -> Broker {
         version: "0.1.0".into(),
         features: FeatureRange::THIS_BUILD,
         incarnation_start: 1,
+        metadata_replica: Some(ReplicaId(u64::from(id))),
     }
 }

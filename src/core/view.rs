@@ -62,6 +62,9 @@ pub struct ClusterReport {
     pub broker: BrokerId,
     /// Leader of the metadata group, if one is known.
     pub metadata_leader: Option<BrokerId>,
+    /// Brokers that vote in the metadata group, ascending, as the broker that answers has applied it.
+    #[serde(default)]
+    pub metadata_voters: Vec<BrokerId>,
     /// Metadata log index applied by the broker that answers.
     pub metadata_index: LogIndex,
     /// Every registered broker, ascending.
@@ -157,6 +160,9 @@ pub struct PartitionReport {
     /// Those of them that go when the move is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removing: Vec<BrokerId>,
+    /// Replicas are moving or being replaced: until that is over, those that go still count for a majority.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moving: bool,
     /// Brokers in sync; `None` while unknown.
     pub isr: Option<Vec<BrokerId>>,
     /// Milliseconds since this broker last heard the leader confirm that ISR; `None` while unknown.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use chronik_broker::log::{Birth, DataFolder, Identity, InitialVoter, REST, WriteError};
 use chronik_broker::replica::Event as EngineEvent;
-use chronik_core::ids::Generation;
-use chronik_core::metadata::{Applied, Broker, Command, FeatureRange, Listener};
+use chronik_core::metadata::{Applied, Broker, Command, FeatureRange, Listener, RefusalCode};
 use parking_lot::Mutex;
 
 use crate::checks::mirror;
@@ -23,11 +22,12 @@ const ROUND: Micros = 200;
 const START_AGAIN: Micros = 5 * SECOND;
 
 impl World {
-    /// Makes a machine's disk a broker's data folder.
-    pub fn format(&mut self, at: M) {
+    /// Makes a machine's disk a broker's data folder, which founds the cluster with the others or joins it.
+    pub fn format(&mut self, at: M, joins: bool) {
         let voter =
             |machine| InitialVoter { broker: broker_id(machine), address: format!("b{}", machine + 1) };
-        let birth = Birth::InitialVoters((0..self.plan.machines).map(voter).collect());
+        let founders = (0..self.plan.machines).map(voter).collect();
+        let birth = if joins { Birth::Join(founders) } else { Birth::InitialVoters(founders) };
         let cluster = "sim".parse().expect("a valid id");
         let identity = Identity { cluster, broker: broker_id(at), disk: self.machines[at].disk_id };
         let salt = self.chance.disks.next() as u32;
@@ -52,7 +52,7 @@ impl World {
         match Process::start(&start) {
             Ok((process, found)) => {
                 let machine = &mut self.machines[at];
-                (machine.process, machine.restart_due, machine.refused) = (Some(process), false, false);
+                (machine.process, machine.restart_due) = (Some(process), false);
                 machine.lives += 1;
                 let groups = found.len();
                 self.note([1, at as u64, groups as u64], || {
@@ -64,11 +64,12 @@ impl World {
             Err(error) => {
                 self.note([2, at as u64, 0], || format!("b{} cannot start: {error}", at + 1));
                 let machine = &self.machines[at];
-                if !machine.damaged && !machine.may_stop && !machine.kept_out && !machine.disk.is_full() {
+                if !machine.damaged && !machine.may_stop && !machine.disk.is_full() {
                     return self.fail("a broker with a whole disk starts", format!("b{}: {error}", at + 1));
                 }
-                let machine = &mut self.machines[at];
-                machine.refused = machine.damaged;
+                if machine.damaged {
+                    self.replace_disk(at);
+                }
                 self.coverage.count("start refused");
                 self.after(START_AGAIN, Event::Start(at));
             }
@@ -79,57 +80,49 @@ impl World {
         let life = self.life(at);
         self.begin_peering(at);
         let process = self.machines[at].process.as_ref().expect("it was just started");
+        let step = process.birth.alone();
+        self.take_step(at, step);
+        self.after(0, Event::Tick(at, life));
+        self.follow_metadata(at);
+        self.keep_voter_from_standing(at);
+    }
+
+    /// Registers this broker, with the replica of the metadata group that its disk holds by now.
+    pub fn register(&mut self, at: M) {
+        let process = self.machines[at].process.as_ref().expect("it runs");
+        let host = format!("b{}", at + 1);
         let broker = Broker {
             id: broker_id(at),
             disk: process.incarnation.disk,
             rack: None,
-            listeners: vec![Listener {
-                name: "PLAINTEXT".to_owned(),
-                host: format!("b{}", at + 1),
-                port: 9092,
-            }],
-            peer_address: format!("b{}", at + 1),
+            listeners: vec![Listener { name: "PLAINTEXT".to_owned(), host: host.clone(), port: 9092 }],
+            peer_address: host,
             version: "sim".to_owned(),
             features: FeatureRange::THIS_BUILD,
             incarnation_start: process.incarnation.start,
+            metadata_replica: process.shared.formed.borrow().as_ref().map(|beginning| beginning.replica),
         };
-        if let Some(voters) = process.birth.alone() {
-            self.engine(at, EngineEvent::StartMetadata { voters, generation: Generation::BIRTH });
-        }
-        self.after(0, Event::Tick(at, life));
-        self.register(at, broker);
-        self.keep_voter_from_standing(at);
-    }
-
-    fn register(&mut self, at: M, broker: Broker) {
         self.propose(at, Command::RegisterBroker(broker), Asker::Registration);
     }
 
     /// A proposal of a broker came to its end.
     pub fn proposed(&mut self, at: M, asker: Asker, applied: Option<Applied>) {
         match (asker, applied) {
+            (Asker::Registration, Some(Applied::Refused(refusal)))
+                if refusal.code == RefusalCode::BrokerAlive =>
+            {
+                self.coverage.count("birth: another disk is alive");
+                let life = self.life(at);
+                self.after(SECOND, Event::Register(at, life));
+            }
             (Asker::Registration, Some(Applied::Refused(refusal))) => {
                 self.outcast(at, format!("the cluster refuses this broker: {refusal}"));
             }
             (Asker::Registration, Some(_)) => {}
             (Asker::Registration, None) => {
-                let known = self.machines[at].process.as_ref().map(|process| process.incarnation);
-                let Some(incarnation) = known else { return };
-                let broker = Broker {
-                    id: broker_id(at),
-                    disk: incarnation.disk,
-                    rack: None,
-                    listeners: vec![Listener {
-                        name: "PLAINTEXT".to_owned(),
-                        host: format!("b{}", at + 1),
-                        port: 9092,
-                    }],
-                    peer_address: format!("b{}", at + 1),
-                    version: "sim".to_owned(),
-                    features: FeatureRange::THIS_BUILD,
-                    incarnation_start: incarnation.start,
-                };
-                self.register(at, broker);
+                if self.machines[at].process.is_some() {
+                    self.register(at);
+                }
             }
             (Asker::Request(number), Some(applied)) => self.answer(number, Told::Changed(applied)),
             (Asker::Request(number), None) => self.answer(number, Told::Failed { code: 7, route: None }),
@@ -176,6 +169,7 @@ impl World {
         self.after(next, Event::Tick(at, life));
         self.round(at);
         self.check_after_tick(at);
+        self.note_committed(at);
     }
 
     /// Ends a round: a write may begin, frames go out, answers are ready.
@@ -214,12 +208,21 @@ impl World {
         self.follow_metadata(at);
     }
 
-    fn follow_metadata(&mut self, at: M) {
+    /// After a round: what is new in metadata, or that the metadata group begins here.
+    pub fn follow_metadata(&mut self, at: M) {
         let Some(process) = &mut self.machines[at].process else { return };
-        let applied = process.shared.cluster.borrow().applied();
-        if std::mem::replace(&mut process.applied, applied) != applied {
+        let known = (process.shared.cluster.borrow().applied(), process.shared.formed.borrow().is_some());
+        let registers = (known.1 || process.joining) && !std::mem::replace(&mut process.registering, true);
+        process.registering = registers || known.1 || process.joining;
+        let before = std::mem::replace(&mut process.known, known);
+        if before.0 != known.0 {
             self.check_metadata(at);
+        }
+        if before != known {
             self.follow_address_book(at);
+        }
+        if registers {
+            self.register(at);
         }
     }
 
@@ -333,11 +336,12 @@ impl World {
             return;
         }
         self.note([7, at as u64, 0], || format!("b{} gives up: {reason}", at + 1));
-        if !self.machines[at].kept_out {
-            return self.fail("only a broker with another disk is refused", format!("b{}: {reason}", at + 1));
+        if !self.is_retired(at) {
+            return self.fail("only a disk that lost its place is refused", format!("b{}: {reason}", at + 1));
         }
-        self.coverage.count("kept out");
+        self.coverage.count("a retired disk refused");
         self.stop(at);
+        self.take_newer_disk(at);
         self.after(START_AGAIN, Event::Start(at));
     }
 

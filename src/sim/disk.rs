@@ -100,11 +100,6 @@ impl SimDisk {
         self.faults.lock().full
     }
 
-    /// Everything is gone.
-    pub fn empty(&self) {
-        *self.names.lock() = Names::default();
-    }
-
     /// Every file whose name ends so, with its length.
     pub fn files(&self, ending: &str) -> Vec<(PathBuf, usize)> {
         self.matching(ending).into_iter().map(|(path, node)| (path, node.lock().bytes.len())).collect()

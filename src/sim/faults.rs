@@ -51,6 +51,8 @@ pub enum Kind {
     Corruption,
     /// The disk comes back empty, or without its journal.
     EmptiedDisk,
+    /// The disk that was replaced is put in again.
+    OldDisk,
     /// The process is killed, and the journal comes back without its end.
     LostTail,
     /// A broker moves its leaderships away.
@@ -64,7 +66,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 26] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::Blackout,
@@ -85,6 +87,7 @@ impl Kind {
         Kind::SlowDisk,
         Kind::Corruption,
         Kind::EmptiedDisk,
+        Kind::OldDisk,
         Kind::LostTail,
         Kind::Drain,
         Kind::MinIsr,
@@ -115,6 +118,7 @@ impl Kind {
             Kind::SlowDisk => "fault: slow disk",
             Kind::Corruption => "fault: corrupted sector",
             Kind::EmptiedDisk => "fault: emptied disk",
+            Kind::OldDisk => "fault: a replaced disk put back",
             Kind::LostTail => "fault: lost end of the journal",
             Kind::Drain => "fault: drain",
             Kind::MinIsr => "fault: min ISR change",
@@ -139,6 +143,7 @@ impl Kind {
             | Kind::SlowDisk
             | Kind::Corruption
             | Kind::EmptiedDisk
+            | Kind::OldDisk
             | Kind::LostTail => "rest: leader's disk at fault",
             Kind::Drain | Kind::RollingRestart => "rest: leader drained",
             Kind::Unreachable | Kind::ClockJump | Kind::Drift | Kind::MinIsr | Kind::LostVote => {
@@ -149,7 +154,10 @@ impl Kind {
 
     /// Whether it takes something from a disk for good: one machine of a run at most suffers such faults.
     pub fn damages(self) -> bool {
-        matches!(self, Kind::FailedRead | Kind::Corruption | Kind::EmptiedDisk | Kind::LostTail)
+        matches!(
+            self,
+            Kind::FailedRead | Kind::Corruption | Kind::EmptiedDisk | Kind::OldDisk | Kind::LostTail
+        )
     }
 }
 
@@ -274,7 +282,8 @@ impl World {
             Kind::FullDisk => self.machines[at].disk.faults(|faults| faults.full = true),
             Kind::SlowDisk => self.machines[at].write_takes = (5 * MS, (10 + fault.extra % 1_500) * MS),
             Kind::Corruption => return self.corrupt(at, fault.extra),
-            Kind::EmptiedDisk => return self.empty_disk(at, fault.extra),
+            Kind::EmptiedDisk => self.empty_disk(at, fault.extra),
+            Kind::OldDisk => return self.old_disk(at),
             Kind::LostTail => return self.lose_tail(at, fault.extra),
             Kind::Drain => return self.drain(at),
             Kind::MinIsr => self.set_min_isr(1 + fault.extra % 3, fault.extra as usize),
@@ -323,7 +332,7 @@ impl World {
             Kind::Delay => self.network.latency = self.plan.latency,
             Kind::FullDisk => self.machines[at].disk.faults(|faults| faults.full = false),
             Kind::SlowDisk => self.machines[at].write_takes = self.plan.write_takes,
-            Kind::EmptiedDisk | Kind::LostTail => self.bring_up(at),
+            Kind::EmptiedDisk | Kind::OldDisk | Kind::LostTail => self.bring_up(at),
             Kind::Drain => self.undrain(at),
             Kind::LostVote => self.open_vote_trap(),
             Kind::ClockJump
@@ -457,7 +466,7 @@ impl World {
             *length = settled.filter(|settled| settled.0 == *path).map_or(0, |settled| settled.1);
         }
         let whole: usize = files.iter().map(|(_, length)| length.saturating_sub(HEADER)).sum();
-        if whole == 0 || self.machines[at].kept_out {
+        if whole == 0 {
             return false;
         }
         let mut at_byte = which as usize % whole;
@@ -476,7 +485,7 @@ impl World {
     /// Takes synced write groups off the journal's end, whole or in part, after the process was killed.
     fn lose_tail(&mut self, at: M, which: u64) -> bool {
         let settled = self.machines[at].process.as_ref().and_then(|process| process.settled.clone());
-        let Some((path, begin, end)) = settled.filter(|_| !self.machines[at].kept_out) else { return false };
+        let Some((path, begin, end)) = settled else { return false };
         let from = if which & 1 == 0 { begin } else { begin.saturating_sub(4 << 10) };
         let from = from.max(HEADER);
         if from >= end || self.machines[at].process.as_ref().is_some_and(|process| process.write.is_some()) {
@@ -492,34 +501,23 @@ impl World {
         true
     }
 
-    fn empty_disk(&mut self, at: M, which: u64) -> bool {
-        let registered = self
-            .machines
-            .iter()
-            .filter_map(|machine| machine.process.as_ref())
-            .any(|process| process.shared.cluster.borrow().broker(crate::world::broker_id(at)).is_some());
-        if !registered || self.machines[at].kept_out {
+    fn empty_disk(&mut self, at: M, which: u64) {
+        self.bring_down(at, true);
+        if which % 3 > 0 {
+            return self.replace_disk(at);
+        }
+        // The journal alone is gone: the broker does not start, and somebody formats the disk.
+        let files = self.machines[at].disk.files(".log");
+        files.iter().for_each(|(path, _)| self.machines[at].disk.lose_file(path));
+        self.machines[at].damaged = true;
+    }
+
+    fn old_disk(&mut self, at: M) -> bool {
+        if self.machines[at].aside.is_none() {
             return false;
         }
-        self.bring_down(at, true);
-        (self.machines[at].damaged, self.machines[at].kept_out) = (true, true);
-        match which % 3 {
-            // The journal alone is gone.
-            0 => {
-                let files = self.machines[at].disk.files(".log");
-                files.iter().for_each(|(path, _)| self.machines[at].disk.lose_file(path));
-            }
-            // Everything is gone.
-            1 => self.machines[at].disk.empty(),
-            // Another disk, fresh from its format.
-            _ => {
-                self.machines[at].disk.empty();
-                let id = u128::from(self.chance.disks.next());
-                self.machines[at].disk_id = chronik_core::ids::DiskId(uuid::Uuid::from_u128(id));
-                self.format(at);
-            }
-        }
-        true
+        self.bring_down(at, false);
+        self.put_old_disk_back(at)
     }
 
     // ---- metadata -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ pub mod checks;
 mod clients;
 pub mod coverage;
 pub mod disk;
+mod disks;
 mod faults;
 mod moves;
 mod peers;

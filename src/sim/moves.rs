@@ -215,29 +215,6 @@ impl World {
         self.note([66, at as u64, 0], || format!("b{} is asked for preferred leaders", at + 1));
         self.engine(at, EngineEvent::ElectPreferred { groups });
     }
-
-    /// A move waits for a new replica as long as it takes. When its broker has lost its disk for good, somebody must ask
-    /// for other replicas.
-    pub fn give_up_on_lost_brokers(&mut self) {
-        let lost: Vec<M> = (0..self.machines.len()).filter(|machine| self.is_lost(*machine)).collect();
-        if lost.is_empty() || !self.is_admin_done() {
-            return;
-        }
-        for place in 0..self.places.len() {
-            let Some(partition) = self.newest_partition(place) else { continue };
-            let target = partition.target().iter().map(|replica| replica.broker);
-            let left: Vec<BrokerId> = target.filter(|broker| !lost.contains(&index_of(*broker))).collect();
-            if partition.reassignment.is_some() && left.len() < partition.target().len() && !left.is_empty() {
-                self.coverage.count("asked: a lost broker left out");
-                self.alter_reassignment(place, Some(left));
-            }
-        }
-    }
-
-    fn is_lost(&self, at: M) -> bool {
-        let machine = &self.machines[at];
-        machine.process.is_none() && (machine.kept_out || machine.refused)
-    }
 }
 
 fn shuffle<T>(list: &mut [T], random: &mut Random) {

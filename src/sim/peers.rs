@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_broker::birth::Hello;
+use chronik_broker::birth::{Hello, Step, founder_replica};
 use chronik_broker::peer::verdict::{self, Evidence, Verdict};
 use chronik_broker::peer::{DownCause, PeerConfig};
 use chronik_broker::replica::{Event as EngineEvent, Loss};
-use chronik_core::ids::{DiskId, Generation, Incarnation};
+use chronik_core::ids::{DiskId, Incarnation};
 
 use crate::proposals::Outcome;
 use crate::time::{MS, Micros, SECOND};
@@ -43,6 +43,21 @@ pub enum Wire {
     Request(u64, Bytes),
     /// What became of it.
     Reply(u64, Outcome),
+    /// What a handshake would tell now; asked of the receiver, too, or in answer.
+    Hello(Hello, bool),
+}
+
+/// How often a process without metadata asks around.
+const ASK_EVERY: Micros = 500 * MS;
+
+/// Whether a life may come in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    In,
+    /// Another disk of that broker is alive.
+    WrongDisk,
+    /// An older life, or a disk that was retired.
+    Out,
 }
 
 /// A handshaken connection of one lane, used in one direction.
@@ -113,13 +128,17 @@ impl Peer {
         self.links.iter().flatten().any(Option::is_some)
     }
 
-    /// Whether that life may come in, as `peer::state` decides it; false is a refusal for good.
-    fn admits(&self, life: Incarnation) -> bool {
-        let wrong_disk = self.book_disk.is_some_and(|disk| disk != life.disk);
-        let fenced = self.seen.iter().any(|seen| seen.disk == life.disk && seen.start > life.start);
+    /// Whether that life may come in, as `peer::state` decides it.
+    fn admits(&self, life: Incarnation) -> Admission {
+        if self.seen.iter().any(|seen| seen.disk == life.disk && seen.start > life.start) {
+            return Admission::Out;
+        }
         let alive = self.any_link() && self.last_heard.is_some();
-        let second = self.current.is_some_and(|other| other.disk != life.disk) && self.book_disk.is_none();
-        !(wrong_disk || fenced || second && alive)
+        let second = self.current.is_some_and(|other| other.disk != life.disk);
+        match second && alive && self.book_disk != Some(life.disk) {
+            true => Admission::WrongDisk,
+            false => Admission::In,
+        }
     }
 
     /// The link to send on.
@@ -136,6 +155,26 @@ impl World {
             self.dial(at, to, CONTROL);
         }
         self.after(JUDGE_EVERY, Event::Look(at, life));
+        self.after(ASK_EVERY, Event::Ask(at, life));
+    }
+
+    /// Asks everybody who is connected, until the metadata group runs here.
+    pub fn ask_around(&mut self, at: M) {
+        let life = self.life(at);
+        if self.is_formed(at) {
+            return;
+        }
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            if let Some(link) = self.peer(at, other).and_then(|peer| peer.out(CONTROL)) {
+                let hello = self.hello(at, other);
+                self.send(link, Wire::Hello(hello, true));
+            }
+        }
+        self.after(ASK_EVERY, Event::Ask(at, life));
+    }
+
+    fn is_formed(&self, at: M) -> bool {
+        self.machines[at].process.as_ref().is_some_and(|process| process.shared.formed.borrow().is_some())
     }
 
     fn peer(&mut self, at: M, other: M) -> Option<&mut Peer> {
@@ -215,15 +254,15 @@ impl World {
             return self.dial_later(at, to, lane);
         }
         let (our_hello, their_hello) = (self.hello(at, to), self.hello(to, at));
-        let admitted = self.peer(to, at).is_some_and(|peer| peer.admits(own));
-        if !admitted {
+        let admitted = self.admission(to, at, own);
+        if admitted != Admission::In {
             self.hear_hello(at, to, &their_hello);
-            return self.outcast(at, format!("broker {} refuses this broker: {own}", broker_id(to)));
+            return self.refused(at, to, lane, (at, own), admitted);
         }
-        if !self.peer(at, to).is_some_and(|peer| peer.admits(theirs)) {
+        let admitted = self.admission(at, to, theirs);
+        if admitted != Admission::In {
             self.hear_hello(to, at, &our_hello);
-            self.dial_later(at, to, lane);
-            return self.outcast(to, format!("broker {} refuses this broker: {theirs}", broker_id(at)));
+            return self.refused(at, to, lane, (to, theirs), admitted);
         }
         if let Some(peer) = self.peer(at, to) {
             peer.dialing[lane] = false;
@@ -237,25 +276,50 @@ impl World {
         }
     }
 
+    fn admission(&self, at: M, other: M, life: Incarnation) -> Admission {
+        let process = self.machines[at].process.as_ref().expect("it greets");
+        if process.shared.cluster.borrow().retired_disks().contains_key(&life.disk) {
+            return Admission::Out;
+        }
+        process.peers[other].admits(life)
+    }
+
+    /// A handshake that one of them refused the other, which may be out for good.
+    fn refused(&mut self, at: M, to: M, lane: usize, (out, life): (M, Incarnation), why: Admission) {
+        self.dial_later(at, to, lane);
+        if why == Admission::Out || self.is_formed(out) {
+            self.outcast(out, format!("{life} is refused: {why:?}"));
+        }
+    }
+
     fn hello(&self, at: M, to: M) -> Hello {
-        let shared = &self.machines[at].process.as_ref().expect("only a process greets").shared;
-        let your_disk = shared.cluster.borrow().broker(broker_id(to)).map(|broker| broker.disk);
-        let (formed, generation) = (shared.formed.borrow().clone(), *shared.generation.borrow());
-        Hello { formed, generation, your_disk }
+        let process = self.machines[at].process.as_ref().expect("only a process greets");
+        Hello::to(broker_id(to), process.incarnation.disk, &process.shared)
     }
 
     fn hear_hello(&mut self, at: M, from: M, hello: &Hello) {
         let Some(process) = &mut self.machines[at].process else { return };
-        if process.shared.formed.borrow().is_some() {
-            return;
+        if process.shared.formed.borrow().is_none() {
+            let step = process.birth.hear(broker_id(from), hello);
+            self.take_step(at, step);
         }
-        match process.birth.hear(broker_id(from), hello) {
-            Ok(Some(voters)) => {
-                let generation = hello.generation.unwrap_or(Generation::BIRTH);
-                self.engine(at, EngineEvent::StartMetadata { voters, generation });
+    }
+
+    /// A disk without metadata knows what to do.
+    pub fn take_step(&mut self, at: M, step: Option<Step>) {
+        match step {
+            Some(Step::Begin(beginning)) => {
+                let founds = beginning.replica == founder_replica(broker_id(at));
+                self.coverage.count(if founds { "birth: founded" } else { "birth: joined under a new id" });
+                self.engine(at, EngineEvent::StartMetadata(beginning));
             }
-            Ok(None) => {}
-            Err(error) => self.outcast(at, error.to_string()),
+            Some(Step::Register) => {
+                if let Some(process) = &mut self.machines[at].process {
+                    process.joining = true;
+                }
+                self.follow_metadata(at);
+            }
+            None => {}
         }
     }
 
@@ -466,6 +530,13 @@ impl World {
             }
             Wire::Request(number, payload) => self.serve(at, from, number, &payload),
             Wire::Reply(number, outcome) => self.replied(at, number, outcome),
+            Wire::Hello(hello, asked) => {
+                self.hear_hello(at, from, &hello);
+                if asked && let Some(link) = self.peer(at, from).and_then(|peer| peer.out(CONTROL)) {
+                    let told = self.hello(at, from);
+                    self.send(link, Wire::Hello(told, false));
+                }
+            }
         }
     }
 
@@ -578,11 +649,17 @@ impl World {
     pub fn follow_address_book(&mut self, at: M) {
         let Some(process) = &self.machines[at].process else { return };
         let cluster = process.shared.cluster.borrow().clone();
+        let formed = process.shared.formed.borrow().clone();
         for other in (0..self.machines.len()).filter(|other| *other != at) {
-            let Some(disk) = cluster.broker(broker_id(other)).map(|broker| broker.disk) else { continue };
+            let founders = formed.iter().flat_map(|beginning| &beginning.founders);
+            let founder =
+                founders.into_iter().find(|known| known.replica == founder_replica(broker_id(other)));
+            let founder = founder.map(|founder| founder.disk);
+            let founder = founder.filter(|disk| !cluster.retired_disks().contains_key(disk));
+            let disk = cluster.broker(broker_id(other)).map(|broker| broker.disk).or(founder);
             let peer = self.peer(at, other).expect("its process was just seen");
-            peer.book_disk = Some(disk);
-            if peer.current.is_some_and(|life| life.disk != disk) {
+            let replaced = std::mem::replace(&mut peer.book_disk, disk) != disk;
+            if replaced && disk.is_some_and(|disk| peer.current.is_some_and(|life| life.disk != disk)) {
                 peer.current = None;
                 self.cut_links(at, other);
             }

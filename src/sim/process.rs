@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use chronik_broker::birth::Birth;
+use chronik_broker::birth::{Beginning, Birth};
 use chronik_broker::log::{self, DataFolder, Log, LogDriver, Options, RecoveredGroup, WriteError};
 use chronik_broker::quorum::Lane;
 use chronik_broker::replica::{
@@ -15,7 +15,7 @@ use chronik_broker::replica::{
 };
 use chronik_broker::stored_metadata;
 use chronik_core::config::TopicDefaults;
-use chronik_core::ids::{BrokerId, Generation, GroupId, Incarnation, ReplicaId};
+use chronik_core::ids::{BrokerId, Generation, GroupId, Incarnation};
 use chronik_core::metadata::ClusterState;
 use chronik_core::replication::isr::IsrConfig;
 use parking_lot::Mutex;
@@ -92,6 +92,10 @@ pub struct Process {
     pub outgoing: Arc<Mutex<Outgoing>>,
     pub peers: Vec<Peer>,
     pub birth: Birth,
+    /// There is a cluster that does not know its disk.
+    pub joining: bool,
+    /// It has begun to register.
+    pub registering: bool,
     pub last_look: Micros,
     pub fair_from: Micros,
     /// A round's end is on its way.
@@ -108,7 +112,8 @@ pub struct Process {
     pub connections: BTreeMap<(usize, u64), Connection>,
     pub proposals: Vec<Proposal>,
     pub served: Vec<Served>,
-    pub applied: u64,
+    /// Metadata applied, and whether the metadata group runs here, as of the last round.
+    pub known: (u64, bool),
     pub watch: BTreeMap<GroupId, Watch>,
     pub draining: bool,
 }
@@ -144,12 +149,13 @@ impl Process {
             cluster: watch::Sender::new(Arc::new(ClusterState::new(folder.identity.cluster.clone()))),
             partitions: Arc::new(Partitions::default()),
             views: Arc::new(Views::default()),
-            liveness: Arc::new(Liveness::new(own)),
+            liveness: Arc::new(Liveness::new(own, folder.identity.disk)),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
             counts: Arc::new(EngineCounts::default()),
-            formed: watch::Sender::new(metadata_voters(&recovered)),
+            formed: watch::Sender::new(metadata_began(&recovered)),
             generation: watch::Sender::new(metadata_generation(&recovered)?),
+            metadata_voters: watch::Sender::new(Vec::new()),
         };
         let clock = Arc::new(ProcessClock::default());
         clock.set(start.now);
@@ -194,6 +200,8 @@ impl Process {
             outgoing,
             peers: (0..start.machines).map(|_| Peer::new(start.at)).collect(),
             birth: Birth::new(own, folder.identity.disk, founders),
+            joining: false,
+            registering: false,
             last_look: start.at,
             fair_from: start.at,
             round_due: false,
@@ -205,7 +213,7 @@ impl Process {
             connections: BTreeMap::new(),
             proposals: Vec::new(),
             served: Vec::new(),
-            applied: 0,
+            known: (0, false),
             watch: BTreeMap::new(),
             draining: false,
         };
@@ -239,6 +247,6 @@ fn metadata_generation(recovered: &[RecoveredGroup]) -> Result<Option<Generation
     metadata.map(stored_metadata::generation).transpose().map_err(|error| error.to_string())
 }
 
-fn metadata_voters(recovered: &[RecoveredGroup]) -> Option<Vec<ReplicaId>> {
-    recovered.iter().find(|group| group.group == GroupId::METADATA).map(|group| group.header.voters.clone())
+fn metadata_began(recovered: &[RecoveredGroup]) -> Option<Beginning> {
+    stored_metadata::replica(recovered).map(|found| Beginning::of(&found.header))
 }

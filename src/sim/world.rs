@@ -12,6 +12,7 @@ use crate::checks::{Checks, Violation};
 use crate::clients::{Client, Requests, Told};
 use crate::coverage::Coverage;
 use crate::disk::SimDisk;
+use crate::disks::Aside;
 use crate::faults::Fault;
 use crate::moves::Move;
 use crate::peers::{Dialed, Link, Timing};
@@ -44,6 +45,10 @@ pub enum Event {
     /// The log has rested since that many writes.
     Rest(M, u64, u64),
     Look(M, u64),
+    /// A process without metadata asks around.
+    Ask(M, u64),
+    /// A broker whose place was taken tries again to register.
+    Register(M, u64),
     Judge(M, u64),
     Dialed(M, u64, M, usize, Dialed),
     Redial(M, u64, M, usize),
@@ -120,10 +125,8 @@ pub struct Machine {
     pub damaged: bool,
     /// Its disk failed a sync: it may stop.
     pub may_stop: bool,
-    /// It did not start, for what its disk lost.
-    pub refused: bool,
-    /// Its disk was emptied: the cluster must not take it.
-    pub kept_out: bool,
+    /// The disk that was in it before, with what is on it.
+    pub aside: Option<Aside>,
     pub restart_due: bool,
     /// This fault waits for the next write, to come amid it.
     pub doomed: Option<Fault>,
@@ -296,13 +299,12 @@ impl World {
                 write_takes: self.plan.write_takes,
                 damaged: false,
                 may_stop: false,
-                refused: false,
-                kept_out: false,
+                aside: None,
                 restart_due: false,
                 doomed: None,
                 held_down: 0,
             });
-            self.format(machine);
+            self.format(machine, false);
             let starts = self.chance.brokers.below(300 * MS);
             self.at(starts, Event::Start(machine));
         }
@@ -331,6 +333,8 @@ impl World {
             | Event::Write(at, life)
             | Event::Rest(at, life, _)
             | Event::Look(at, life)
+            | Event::Ask(at, life)
+            | Event::Register(at, life)
             | Event::Judge(at, life)
             | Event::Dialed(at, life, ..)
             | Event::Redial(at, life, ..)
@@ -364,6 +368,8 @@ impl World {
             Event::Write(at, _) => self.written(at),
             Event::Rest(at, _, writes) => self.rest(at, writes),
             Event::Look(at, _) => self.look_around(at),
+            Event::Ask(at, _) => self.ask_around(at),
+            Event::Register(at, _) => self.register(at),
             Event::Judge(at, _) => self.judge(at),
             Event::Dialed(at, _, to, lane, outcome) => self.dialed(at, to, lane, outcome),
             Event::Redial(at, _, to, lane) => self.redial(at, to, lane),
@@ -428,7 +434,6 @@ impl World {
     }
 
     fn settle(&mut self) {
-        self.give_up_on_lost_brokers();
         let healed_at = self.healed_at.expect("it comes after the heal");
         match self.unsettled() {
             None if self.now >= SHORTEST => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use chronik_core::config::TopicDefaults;
-use chronik_core::ids::{BrokerId, DiskId, GroupId, Incarnation, TopicId};
+use chronik_core::ids::{BrokerId, DiskId, GroupId, Incarnation, ReplicaId, TopicId};
 use chronik_core::metadata::{
     AlterTopicConfigs, Broker, ClusterState, Command, CreatePartitions, CreateTopic, DeleteTopic,
     FeatureRange, Listener, NewPartitions, RefusalCode, TopicRef, TopicReplicas,
@@ -48,7 +48,7 @@ impl TestBackend {
     pub(super) fn new() -> Self {
         let own = BrokerId(1);
         let mut state = ClusterState::new("test".parse().unwrap());
-        let liveness = Liveness::new(own);
+        let liveness = Liveness::new(own, DiskId(Uuid::from_u128(1)));
         for id in 1..=3 {
             let disk = DiskId(Uuid::from_u128(id.into()));
             let listener = Listener { name: "PLAINTEXT".into(), host: "127.0.0.1".into(), port: 9092 };
@@ -61,6 +61,7 @@ impl TestBackend {
                 version: "test".into(),
                 features: FeatureRange::THIS_BUILD,
                 incarnation_start: 1,
+                metadata_replica: Some(ReplicaId(u64::from(id))),
             };
             state.apply(id.into(), &Command::RegisterBroker(broker)).into_result().unwrap();
             liveness.up(BrokerId(id), Incarnation { disk, start: 1 }, 0);
@@ -75,6 +76,7 @@ impl TestBackend {
             counts: Arc::new(EngineCounts::default()),
             formed: watch::Sender::new(None),
             generation: watch::Sender::new(None),
+            metadata_voters: watch::Sender::new(Vec::new()),
         };
         let clock = Arc::new(HandClock::default());
         let cluster = "test".parse().unwrap();

@@ -40,6 +40,6 @@ pub use identity::{Birth, DataFolder, Identity, IdentityError, InitialVoter};
 pub use journal::{Log, LogDriver, LogError, LogObserver, Options, REST, RecoveredGroup};
 pub use looking::LookingDisk;
 pub use types::{
-    BatchProducer, Damage, Done, EntryKind, EntryMeta, GroupHeader, GroupKind, HardState, LogEntry,
+    BatchProducer, Damage, Done, EntryKind, EntryMeta, Founder, GroupHeader, GroupKind, HardState, LogEntry,
     WriteError, WriteOp,
 };

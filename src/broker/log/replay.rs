@@ -337,6 +337,7 @@ impl Replica {
             voters: Vec::new(),
             learners: Vec::new(),
             generation: Generation::BIRTH,
+            founders: Vec::new(),
         };
         let (state, index) = Default::default();
         Self { header, state, membership: None, chain: 0, index, damage: None, proven: 0 }

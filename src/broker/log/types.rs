@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use chronik_core::ids::{Generation, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
+use chronik_core::ids::{DiskId, Generation, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
 use serde::{Deserialize, Serialize};
 
 /// What an entry of a Raft log is. The numbers are on disk.
@@ -126,6 +126,13 @@ pub enum GroupKind {
     Partition,
 }
 
+/// A first voter of the metadata group and the disk it lives on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Founder {
+    pub replica: ReplicaId,
+    pub disk: DiskId,
+}
+
 /// What a replica was created as.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GroupHeader {
@@ -138,6 +145,8 @@ pub struct GroupHeader {
     pub learners: Vec<ReplicaId>,
     /// Of the metadata group: which history of it this replica began with. A recovery in its log begins another.
     pub generation: Generation,
+    /// Of the metadata group: its first voters with their disks. They hold until their brokers are registered.
+    pub founders: Vec<Founder>,
 }
 
 /// One change to the log.

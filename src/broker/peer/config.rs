@@ -14,8 +14,7 @@ use super::event::Lane;
 pub struct PeerAddress {
     /// `host:port`; a name is resolved again at every dial.
     pub address: String,
-    /// The disk registered for that broker. `Some` refuses every other disk; `None` accepts any, but never a second one
-    /// while the first is alive.
+    /// The disk registered for that broker: it takes the place of any other. No other takes the place of one that is alive.
     pub disk: Option<DiskId>,
 }
 

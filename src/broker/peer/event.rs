@@ -133,8 +133,10 @@ pub enum RefusalKind {
     DuplicateBroker,
     /// The broker id is unknown and no more unknown brokers are accepted.
     UnknownBroker,
-    /// Not the disk registered for that broker, or a second disk while the first is alive.
+    /// A second disk of that broker while the first is alive, unless the second is the one registered for it.
     WrongDisk,
+    /// A disk that lost its place for ever.
+    Retired,
     /// An older life than one already seen.
     Fenced,
     /// The broker reached itself.

@@ -159,6 +159,7 @@ pub(super) fn encode_refusal(refusal: &Refusal) -> Bytes {
         RefusalKind::OlderGeneration => 20,
         RefusalKind::NewerGeneration => 21,
         RefusalKind::OtherRecovery => 22,
+        RefusalKind::Retired => 9,
         RefusalKind::Other(code) => code,
     };
     let text = &refusal.message.as_bytes()[..refusal.message.len().min(MAX_REASON)];
@@ -182,6 +183,7 @@ pub(super) fn decode_refusal(from: &mut Bytes) -> Option<Refusal> {
         20 => RefusalKind::OlderGeneration,
         21 => RefusalKind::NewerGeneration,
         22 => RefusalKind::OtherRecovery,
+        9 => RefusalKind::Retired,
         code => RefusalKind::Other(code),
     };
     let length = from.try_get_u16().ok()? as usize;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_core::ids::BrokerId;
+use chronik_core::ids::{BrokerId, DiskId};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -90,6 +90,11 @@ impl PeerHandle {
     /// the next dial; this broker's own entry is passed over.
     pub fn set_peers(&self, book: BTreeMap<BrokerId, PeerAddress>) {
         self.node.set_peers(book);
+    }
+
+    /// Refuses these disks from now on, each once the broker's that stands with it.
+    pub fn set_retired(&self, disks: Arc<BTreeMap<DiskId, BrokerId>>) {
+        self.node.set_retired(disks);
     }
 
     /// Whether that broker is up now.

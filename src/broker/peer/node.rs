@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, Generation, Incarnation};
+use chronik_core::ids::{BrokerId, DiskId, Generation, Incarnation};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ pub(super) struct Node {
     runtime: Handle,
     events: Box<dyn Fn(PeerEvent) + Send + Sync>,
     refusals: Mutex<BTreeMap<(BrokerId, RefusedBy), Refusal>>,
+    /// Disks that are let in no more, each with the broker it was of.
+    retired: RwLock<Arc<BTreeMap<DiskId, BrokerId>>>,
     lines: Mutex<(Instant, u32)>,
 }
 
@@ -59,6 +61,7 @@ impl Node {
             runtime,
             events,
             refusals: Mutex::default(),
+            retired: RwLock::default(),
             lines: Mutex::new((Instant::now(), 0)),
         }
     }
@@ -86,6 +89,21 @@ impl Node {
 
     pub(super) fn all_peers(&self) -> Vec<Arc<Peer>> {
         self.peers.read().values().cloned().collect()
+    }
+
+    /// Refuses these disks, each once a broker's, from now on.
+    pub(super) fn set_retired(&self, disks: Arc<BTreeMap<DiskId, BrokerId>>) {
+        *self.retired.write() = disks;
+    }
+
+    fn check_retired(&self, them: &Identity) -> Result<(), Refusal> {
+        let disk = them.incarnation.disk;
+        let Some(owner) = self.retired.read().get(&disk).copied() else { return Ok(()) };
+        let text = format!(
+            "disk {disk} was broker {owner}'s and lost its place to another, or that broker was unregistered: empty its \
+             data folder and format it anew"
+        );
+        Err(Refusal::new(RefusalKind::Retired, text))
     }
 
     /// Makes the peers those of the book; brokers that came by themselves stay.
@@ -153,6 +171,7 @@ impl Node {
         let (us, them) = (self.identity(), &hello.from);
         check_cluster(&us, them)?;
         check_self(&us, them)?;
+        self.check_retired(them)?;
         if hello.to != us.broker {
             let text = format!("broker {} was dialed, this is broker {}", hello.to, us.broker);
             return Err(Refusal::new(RefusalKind::WrongBroker, text));
@@ -169,6 +188,7 @@ impl Node {
         let (us, them) = (self.identity(), &welcome.from);
         check_cluster(&us, them)?;
         check_self(&us, them)?;
+        self.check_retired(them)?;
         if them.broker != peer.id {
             let text = format!("broker {} was dialed, broker {} answers", peer.id, them.broker);
             return Err(Refusal::new(RefusalKind::WrongBroker, text));

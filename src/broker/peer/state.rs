@@ -115,18 +115,13 @@ impl State {
     }
 
     fn check(&self, id: BrokerId, life: Incarnation) -> Result<(), Refusal> {
-        if let Some(registered) = self.address.disk.filter(|disk| *disk != life.disk) {
-            let text =
-                format!("broker {id} is registered with disk {registered}, this is disk {}", life.disk);
-            return Err(Refusal::new(RefusalKind::WrongDisk, text));
-        }
         if let Some(newer) = self.seen.iter().find(|s| s.disk == life.disk && s.start > life.start) {
             let text = format!("broker {id} was seen as {newer}, this is the older {life}");
             return Err(Refusal::new(RefusalKind::Fenced, text));
         }
         let alive = self.any_link() && self.last_heard.is_some();
         match self.current {
-            Some(other) if other.disk != life.disk && self.address.disk.is_none() && alive => {
+            Some(other) if other.disk != life.disk && self.address.disk != Some(life.disk) && alive => {
                 let text =
                     format!("broker {id} is alive with disk {}, this is disk {}", other.disk, life.disk);
                 Err(Refusal::new(RefusalKind::WrongDisk, text))
@@ -204,12 +199,13 @@ impl Peer {
         self.state.lock().address.address.clone()
     }
 
-    /// The address book's word. A disk that no longer fits loses its links.
+    /// The address book's word. When another disk is registered, the one that no longer fits loses its links.
     pub(super) fn set_address(&self, address: PeerAddress) {
         let mut state = self.state.lock();
         let moved = state.address.address != address.address;
+        let replaced = state.address.disk != address.disk;
         (state.in_book, state.learned, state.address) = (true, false, address);
-        if let Some(disk) = state.address.disk
+        if let Some(disk) = state.address.disk.filter(|_| replaced)
             && state.current.is_some_and(|life| life.disk != disk)
         {
             state.cut_links();

@@ -50,6 +50,7 @@ fn replica(state: HardState) -> (Group, Log, tempfile::TempDir) {
         voters: (1..=3).map(ReplicaId).collect(),
         learners: Vec::new(),
         generation: Generation::BIRTH,
+        founders: Vec::new(),
     };
     let ops = vec![
         WriteOp::CreateGroup { group: GROUP, header: header.clone() },

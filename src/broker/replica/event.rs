@@ -1,7 +1,7 @@
 //! What happens to the engine. No behaviour.
 
 use bytes::Bytes;
-use chronik_core::ids::{BrokerId, Generation, GroupId, Incarnation, ReplicaId};
+use chronik_core::ids::{BrokerId, GroupId, Incarnation};
 use chronik_core::metadata::Command;
 use chronik_core::view::PartitionRecovery;
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::append::{AppendReply, AppendRequest};
 use super::liveness::Loss;
 use super::metadata::CommandReply;
+use crate::birth::Beginning;
 use crate::log::WriteError;
 
 /// One thing that happened.
@@ -52,13 +53,8 @@ pub enum Event {
     },
     /// The write handed out last is on disk, or is not.
     Written(Result<(), WriteError>),
-    /// The metadata group may start on this disk, with these first voters.
-    StartMetadata {
-        /// The voters the cluster was born with.
-        voters: Vec<ReplicaId>,
-        /// Which history of the metadata it is to hold.
-        generation: Generation,
-    },
+    /// The metadata group may start on this disk.
+    StartMetadata(Beginning),
     /// Move every leadership away; answered when none is left that could move.
     Drain {
         /// Where the answer goes.

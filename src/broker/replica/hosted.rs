@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use chronik_core::ids::{BrokerId, LogIndex, ReplicaId, Term};
 
+use super::liveness::Liveness;
 use super::metadata::Metadata;
 use super::partition::Partition;
 use crate::log::HardState;
@@ -48,10 +49,10 @@ impl Hosted {
         Self { group, serves, in_flight: VecDeque::new(), unsaved: None, next_campaign_ms: None, still: None }
     }
 
-    /// The broker that holds a replica of this group. Metadata replicas have their broker's number.
+    /// The broker that holds a replica of this group.
     pub(super) fn broker_of(&self, replica: ReplicaId) -> Option<BrokerId> {
         match &self.serves {
-            Serves::Metadata(_) => u32::try_from(replica.0).ok().map(BrokerId),
+            Serves::Metadata(metadata) => metadata.broker_of(replica),
             Serves::Partition(partition) => partition.broker_of(replica),
         }
     }
@@ -59,29 +60,33 @@ impl Hosted {
     /// This group's replica on a broker.
     pub(super) fn replica_on(&self, broker: BrokerId) -> Option<ReplicaId> {
         match &self.serves {
-            Serves::Metadata(_) => Some(ReplicaId(u64::from(broker.0))),
+            Serves::Metadata(metadata) => metadata.replica_on(broker),
             Serves::Partition(partition) => partition.replica_on(broker),
         }
     }
 
-    /// Brokers with a vote, in order of preference as leader.
-    pub(super) fn voters(&self) -> Vec<BrokerId> {
+    /// Replicas with a vote, in order of preference as leader.
+    pub(super) fn voters(&self) -> Vec<ReplicaId> {
         match &self.serves {
-            Serves::Metadata(_) => {
-                let voters = self.group.configuration().voters;
-                voters.iter().filter_map(|replica| self.broker_of(*replica)).collect()
-            }
+            Serves::Metadata(_) => self.group.configuration().voters,
             Serves::Partition(partition) => {
-                let members = partition.assignment.members.iter();
-                let voters = members.filter(|member| partition.configuration.votes(member.replica));
-                voters.map(|member| member.broker).collect()
+                let members = partition.assignment.members.iter().map(|member| member.replica);
+                members.filter(|replica| partition.configuration.votes(*replica)).collect()
             }
         }
     }
 
-    /// Whether brokers that satisfy `up` hold enough votes to elect a leader.
-    pub(super) fn has_majority(&self, up: impl Fn(BrokerId) -> bool) -> bool {
-        let up = |replica| self.broker_of(replica).is_some_and(&up);
+    /// Whether a replica's broker is heard, on the disk with that replica.
+    pub(super) fn is_up(&self, replica: ReplicaId, liveness: &Liveness) -> bool {
+        match &self.serves {
+            Serves::Metadata(metadata) => metadata.is_up(replica, liveness),
+            Serves::Partition(partition) => partition.is_up(replica, liveness),
+        }
+    }
+
+    /// Whether those that are heard hold enough votes to elect a leader.
+    pub(super) fn has_majority(&self, liveness: &Liveness) -> bool {
+        let up = |replica| self.is_up(replica, liveness);
         match &self.serves {
             Serves::Metadata(_) => self.group.configuration().has_majority(up),
             Serves::Partition(partition) => partition.configuration.has_majority(up),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chronik_core::ids::{BrokerId, Incarnation, LogIndex};
+use chronik_core::ids::{BrokerId, DiskId, Incarnation, LogIndex};
 use parking_lot::RwLock;
 
 /// How a broker was lost.
@@ -30,18 +30,27 @@ struct Peer {
 /// The brokers as this one hears them.
 pub struct Liveness {
     own: BrokerId,
+    disk: DiskId,
     peers: RwLock<BTreeMap<BrokerId, Peer>>,
 }
 
 impl Liveness {
-    /// Nobody is heard yet.
-    pub fn new(own: BrokerId) -> Self {
-        Self { own, peers: RwLock::default() }
+    /// Of a broker and its disk; nobody is heard yet.
+    pub fn new(own: BrokerId, disk: DiskId) -> Self {
+        Self { own, disk, peers: RwLock::default() }
     }
 
     /// Whether a broker is heard; this one always is.
     pub fn is_up(&self, broker: BrokerId) -> bool {
         broker == self.own || self.peers.read().get(&broker).is_some_and(|peer| peer.incarnation.is_some())
+    }
+
+    /// Whether a broker is heard on that disk: what lives on another one of its disks is not there.
+    pub fn is_up_on(&self, broker: BrokerId, disk: DiskId) -> bool {
+        match broker == self.own {
+            true => disk == self.disk,
+            false => self.incarnation(broker).is_some_and(|life| life.disk == disk),
+        }
     }
 
     /// Whether a broker's process is known to be gone.

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_core::ids::{LogIndex, ReplicaId, Term};
-use chronik_core::metadata::{Applied, ClusterState, Command, DecodeError};
+use chronik_core::ids::{BrokerId, DiskId, LogIndex, ReplicaId, Term};
+use chronik_core::metadata::{Applied, Broker, ClusterState, Command, DecodeError, Refusal, RefusalCode};
 use tokio::sync::{oneshot, watch};
 
-use crate::log::{EntryKind, LogEntry};
+use super::liveness::Liveness;
+use crate::birth::founder_replica;
+use crate::log::{EntryKind, Founder, LogEntry};
 use crate::quorum::{Group, GroupRole, ProposeError};
 
 /// Why a command was not applied, as far as its proposer can know.
@@ -25,6 +27,9 @@ pub enum CommandError {
 /// Commands that groups call for under way at once, at most.
 const CALLED_FOR: usize = 1_024;
 
+/// Replicas that are newer than the state and were heard, at most.
+const HEARD: usize = 64;
+
 /// How a proposer hears of its command: where it was applied and with what result.
 pub type CommandReply = oneshot::Sender<Result<(LogIndex, Applied), CommandError>>;
 
@@ -33,6 +38,13 @@ pub(super) struct Metadata {
     state: ClusterState,
     published: watch::Sender<Arc<ClusterState>>,
     role: GroupRole,
+    /// The first voters, which have their broker's number until it is registered.
+    founders: Vec<Founder>,
+    /// Replicas that are newer than the state, each with the broker that speaks for it: whoever joins, or was away for
+    /// long, hears the leader before it knows of its registration.
+    heard: BTreeMap<ReplicaId, BrokerId>,
+    /// What was committed at the last tick.
+    committed: LogIndex,
     /// The log's end when it was opened, its term, and the next replica id to be given as of then.
     known_at_start: LogIndex,
     term_at_start: Term,
@@ -46,7 +58,12 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// `known` is the last entry that the disk holds, `term` its term.
-    pub(super) fn new(published: watch::Sender<Arc<ClusterState>>, known: LogIndex, term: Term) -> Self {
+    pub(super) fn new(
+        published: watch::Sender<Arc<ClusterState>>,
+        founders: Vec<Founder>,
+        known: LogIndex,
+        term: Term,
+    ) -> Self {
         let state = ClusterState::clone(&published.borrow());
         Self {
             known_at_start: known,
@@ -55,6 +72,9 @@ impl Metadata {
             next_replica_at_start: state.next_replica(),
             state,
             published,
+            founders,
+            heard: BTreeMap::new(),
+            committed: 0,
             role: GroupRole { term: 0, leads: false, leader: None },
             pending: BTreeMap::new(),
             called_for: HashSet::new(),
@@ -63,6 +83,78 @@ impl Metadata {
 
     pub(super) fn state(&self) -> &ClusterState {
         &self.state
+    }
+
+    /// The broker that holds a replica of this group.
+    pub(super) fn broker_of(&self, replica: ReplicaId) -> Option<BrokerId> {
+        self.home_of(replica).map(|(broker, _)| broker)
+    }
+
+    /// The broker that holds a replica, and the disk, unless that is newer than the state.
+    fn home_of(&self, replica: ReplicaId) -> Option<(BrokerId, Option<DiskId>)> {
+        if let Some(broker) = self.state.metadata_replica(replica) {
+            return Some((broker.id, Some(broker.disk)));
+        }
+        let founder = self.unregistered_founders().find(|(_, founder)| founder.replica == replica);
+        let newer = || Some((*self.heard.get(&replica).filter(|_| self.is_newer(replica))?, None));
+        founder.map(|(broker, founder)| (broker, Some(founder.disk))).or_else(newer)
+    }
+
+    fn unregistered_founders(&self) -> impl Iterator<Item = (BrokerId, &Founder)> {
+        let founders = self.founders.iter().filter_map(|founder| {
+            let broker = BrokerId(u32::try_from(founder.replica.0).ok()?);
+            Some((broker, founder))
+        });
+        founders.filter(|(broker, founder)| {
+            self.state.broker(*broker).is_none() && !self.state.retired_disks().contains_key(&founder.disk)
+        })
+    }
+
+    fn is_newer(&self, replica: ReplicaId) -> bool {
+        replica >= self.state.next_replica()
+    }
+
+    /// A broker speaks for a replica.
+    pub(super) fn hear_of(&mut self, replica: ReplicaId, from: BrokerId) {
+        if self.is_newer(replica) && self.heard.get(&replica) != Some(&from) {
+            if self.heard.len() >= HEARD {
+                self.heard.clear();
+            }
+            self.heard.insert(replica, from);
+        }
+    }
+
+    /// The replica of this group on a broker.
+    pub(super) fn replica_on(&self, broker: BrokerId) -> Option<ReplicaId> {
+        if let Some(known) = self.state.broker(broker) {
+            return known.metadata_replica;
+        }
+        let founder = self.unregistered_founders().find(|(id, _)| *id == broker);
+        founder.map(|(_, founder)| founder.replica)
+    }
+
+    /// The replicas that there are by the state, each with its broker and that one's rack.
+    pub(super) fn homes(&self) -> impl Iterator<Item = (BrokerId, ReplicaId, Option<&str>)> {
+        let registered = self
+            .state
+            .brokers()
+            .filter_map(|broker| Some((broker.id, broker.metadata_replica?, broker.rack.as_deref())));
+        let founders = self.unregistered_founders();
+        registered.chain(founders.map(|(broker, founder)| (broker, founder.replica, None)))
+    }
+
+    /// Whether a replica's broker is heard, on the disk with that replica.
+    pub(super) fn is_up(&self, replica: ReplicaId, liveness: &Liveness) -> bool {
+        match self.home_of(replica) {
+            Some((broker, Some(disk))) => liveness.is_up_on(broker, disk),
+            Some((broker, None)) => liveness.is_up(broker),
+            None => false,
+        }
+    }
+
+    /// What was committed at the last call, which comes with each tick.
+    pub(super) fn committed_a_tick_ago(&mut self, now: LogIndex) -> LogIndex {
+        std::mem::replace(&mut self.committed, now)
     }
 
     /// Replicas with an id below this were there before this start.
@@ -96,7 +188,16 @@ impl Metadata {
     }
 
     /// Proposes a command; the answer comes once it is applied here.
-    pub(super) fn propose(&mut self, group: &mut Group, command: &Command, reply: CommandReply) {
+    pub(super) fn propose(
+        &mut self,
+        group: &mut Group,
+        command: &Command,
+        liveness: &Liveness,
+        reply: CommandReply,
+    ) {
+        if let Some(refusal) = self.refusal_of(command, liveness).filter(|_| group.role().leads) {
+            return drop(reply.send(Ok((self.state.applied(), Applied::Refused(refusal)))));
+        }
         match group.propose(EntryKind::Command, command.encode(), 0) {
             Ok(index) => {
                 self.pending.insert(index, (group.role().term, reply));
@@ -105,6 +206,25 @@ impl Metadata {
                 drop(reply.send(Err(CommandError::NotLeader)))
             }
         }
+    }
+
+    /// What only liveness tells: no disk takes the place of one that is heard.
+    fn refusal_of(&self, command: &Command, liveness: &Liveness) -> Option<Refusal> {
+        let Command::RegisterBroker(broker) = command else { return None };
+        let disk = self.disk_replaced_by(broker).filter(|disk| liveness.is_up_on(broker.id, *disk))?;
+        let allowed =
+            format!("disk {disk} as long as broker {} is heard with it: stop that one first", broker.id);
+        let field = format!("disk of broker {}", broker.id);
+        Some(Refusal::new(RefusalCode::BrokerAlive, field, broker.disk, allowed))
+    }
+
+    fn disk_replaced_by(&self, broker: &Broker) -> Option<DiskId> {
+        let unregistered = || {
+            let mut founders = self.unregistered_founders().map(|(_, founder)| founder);
+            let founder = founders.find(|founder| founder.replica == founder_replica(broker.id))?;
+            Some(founder.disk).filter(|disk| *disk != broker.disk)
+        };
+        self.state.disk_replaced_by(broker).or_else(unregistered)
     }
 
     /// Proposes a command that a group calls for, unless that is done already or the state would refuse it. Nobody waits
@@ -178,7 +298,7 @@ mod tests {
 
     fn started(known: LogIndex, term: Term) -> Metadata {
         let cluster = ClusterState::new("test".parse().unwrap());
-        Metadata::new(watch::Sender::new(Arc::new(cluster)), known, term)
+        Metadata::new(watch::Sender::new(Arc::new(cluster)), Vec::new(), known, term)
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod quiet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chronik_core::ids::{BrokerId, GroupId, LogIndex, ReplicaId, Term};
+use chronik_core::ids::{BrokerId, DiskId, GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::replication::Position;
 use chronik_core::replication::caretaker::{self, Outlook};
 use chronik_core::replication::configuration::Configuration;
@@ -40,11 +40,18 @@ pub(super) struct Surroundings<'a> {
     pub(super) counts: &'a EngineCounts,
 }
 
-/// A replica's Raft id and the broker that holds it.
+/// A replica's Raft id, and the broker and disk that hold it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Member {
     pub(super) replica: ReplicaId,
     pub(super) broker: BrokerId,
+    pub(super) disk: DiskId,
+}
+
+impl Member {
+    fn is_up(&self, liveness: &Liveness) -> bool {
+        liveness.is_up_on(self.broker, self.disk)
+    }
 }
 
 /// What metadata says about the partition.
@@ -54,6 +61,8 @@ pub(super) struct Assignment {
     pub(super) members: Vec<Member>,
     /// The replicas there shall be, in order of preference.
     pub(super) target: Vec<ReplicaId>,
+    /// One of those whose disk was replaced: another replica must take its place.
+    pub(super) lost: Option<ReplicaId>,
     /// The move that is under way, by the metadata index that began it.
     pub(super) moving: Option<LogIndex>,
     /// A person made the replica here all that is left of the partition, from this epoch on.
@@ -235,8 +244,8 @@ impl Partition {
             self.replica_alive(replica, false, around);
         }
         // A member of which metadata had not told yet was taken for dead.
-        for Member { replica, broker } in self.assignment.members.clone() {
-            self.replica_alive(replica, around.liveness.is_up(broker), around);
+        for member in self.assignment.members.clone() {
+            self.replica_alive(member.replica, member.is_up(around.liveness), around);
         }
     }
 
@@ -257,7 +266,7 @@ impl Partition {
     }
 
     fn alive(&self, around: Surroundings<'_>) -> Vec<ReplicaId> {
-        let up = self.assignment.members.iter().filter(|member| around.liveness.is_up(member.broker));
+        let up = self.assignment.members.iter().filter(|member| member.is_up(around.liveness));
         up.map(|member| member.replica).collect()
     }
 
@@ -269,6 +278,7 @@ impl Partition {
         reassignment::decide(&reassignment::Outlook {
             own: group.replica(),
             target: &self.assignment.target,
+            observers: &[],
             moving: self.assignment.moving.is_some(),
             configuration: &self.configuration,
             change_pending: group.is_changing(),
@@ -296,9 +306,9 @@ impl Partition {
     }
 
     /// Node liveness spoke about a broker.
-    pub(super) fn set_alive(&mut self, broker: BrokerId, alive: bool, around: Surroundings<'_>) {
-        if let Some(replica) = self.replica_on(broker) {
-            self.replica_alive(replica, alive, around);
+    pub(super) fn heard_of(&mut self, broker: BrokerId, around: Surroundings<'_>) {
+        if let Some(member) = self.assignment.members.iter().find(|member| member.broker == broker).copied() {
+            self.replica_alive(member.replica, member.is_up(around.liveness), around);
         }
     }
 
@@ -515,10 +525,15 @@ impl Partition {
         AppendError::NotLeader { leader, epoch: self.role.term }
     }
 
+    /// Whether a replica's broker is heard, on the disk with that replica.
+    pub(super) fn is_up(&self, replica: ReplicaId, liveness: &Liveness) -> bool {
+        let member = self.assignment.members.iter().find(|member| member.replica == replica);
+        member.is_some_and(|member| member.is_up(liveness))
+    }
+
     /// Whether voters that could decide are heard, this replica among them; during a change of voters, of both halves.
     pub(super) fn reaches_majority(&self, around: Surroundings<'_>) -> bool {
-        let up = |replica| self.broker_of(replica).is_some_and(|broker| around.liveness.is_up(broker));
-        self.configuration.has_majority(up)
+        self.configuration.has_majority(|replica| self.is_up(replica, around.liveness))
     }
 
     // ---- what follows from it -----------------------------------------------------------------------------------
@@ -709,7 +724,7 @@ impl Partition {
         let leading = self.leading.as_ref()?;
         let candidates = self.assignment.members.iter().filter(|member| {
             member.broker != around.own
-                && around.liveness.is_up(member.broker)
+                && member.is_up(around.liveness)
                 && !around.liveness.is_draining(member.broker)
                 && leading.tracker.isr().contains(member.replica)
         });

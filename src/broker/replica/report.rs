@@ -76,6 +76,7 @@ impl Reports {
             isr_age_ms: None,
             adding: partition.adding(),
             removing: partition.removing(),
+            moving: partition.reassignment.is_some(),
             effective_min_isr: effective_min_isr(partition.target().len() as u32, min_isr),
             provisional: false,
             version: 0,
@@ -87,7 +88,7 @@ impl Reports {
             Known::Leader(view, age_ms) => {
                 report.epoch = view.at.term;
                 report.version = view.at.version;
-                if self.shared.liveness.is_up(view.leader) {
+                if self.shared.liveness.is_up(view.leader) && !self.has_lost(partition, view.leader) {
                     report.state = PartitionState::Leader;
                     report.leader = Some(view.leader);
                     report.isr = Some(view.isr);
@@ -105,13 +106,33 @@ impl Reports {
                 report.isr = Some(vec![self.own]);
                 report.isr_age_ms = Some(0);
             }
+            Known::Stale | Known::Missing if self.is_lost(partition) => {
+                report.state = PartitionState::Offline
+            }
             Known::Stale | Known::Missing => {}
         }
-        self.add_own_replica(topic, &mut report);
+        self.add_own_replica(topic, partition, &mut report);
         report
     }
 
-    fn add_own_replica(&self, topic: &Topic, report: &mut PartitionReport) {
+    /// Whether the replica that a broker has of a partition was on a disk that was replaced.
+    fn has_lost(&self, partition: &Partition, broker: BrokerId) -> bool {
+        let cluster = self.shared.cluster.borrow();
+        let replica = partition.replica_on(broker);
+        replica.is_some_and(|replica| !cluster.is_registered(broker, replica.disk))
+    }
+
+    /// Whether so many replicas were on disks that were replaced that nobody can lead the others.
+    fn is_lost(&self, partition: &Partition) -> bool {
+        let replicas = partition.target();
+        let lost = replicas.iter().filter(|replica| self.has_lost(partition, replica.broker)).count();
+        replicas.len() - lost <= replicas.len() / 2
+    }
+
+    fn add_own_replica(&self, topic: &Topic, partition: &Partition, report: &mut PartitionReport) {
+        if self.has_lost(partition, self.own) {
+            report.quarantined = Some("its replica here was on a disk that was replaced".to_owned());
+        }
         let Some(replica) = self.shared.partitions.get(topic.id, report.partition) else { return };
         report.high_watermark = Some(replica.high_watermark());
         report.followers = self.followers(&replica);
@@ -160,6 +181,7 @@ impl Reports {
             cluster_id: self.cluster.clone(),
             broker: self.own,
             metadata_leader: *self.shared.metadata_leader.borrow(),
+            metadata_voters: self.shared.metadata_voters.borrow().clone(),
             metadata_index: state.applied(),
             brokers: state.brokers().map(|broker| self.broker(broker, &reports)).collect(),
             partitions: totals(&reports),
@@ -220,7 +242,7 @@ pub fn totals(partitions: &[PartitionReport]) -> PartitionTotals {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-    use chronik_core::ids::{DiskId, Incarnation};
+    use chronik_core::ids::{DiskId, Incarnation, ReplicaId};
     use chronik_core::metadata::{Broker, ClusterState, Command, FeatureRange, Listener};
     use tokio::sync::watch;
     use uuid::Uuid;
@@ -249,6 +271,7 @@ mod tests {
             version: "0.1.0".into(),
             features: FeatureRange::THIS_BUILD,
             incarnation_start: 1,
+            metadata_replica: Some(ReplicaId(u64::from(id))),
         }
     }
 
@@ -264,12 +287,13 @@ mod tests {
             cluster: watch::Sender::new(Arc::new(cluster)),
             partitions: Arc::new(Partitions::default()),
             views: Arc::new(Views::default()),
-            liveness: Arc::new(Liveness::new(BrokerId(1))),
+            liveness: Arc::new(Liveness::new(BrokerId(1), DiskId(Uuid::from_u128(1)))),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::new(AtomicBool::new(false)),
             counts: Arc::new(EngineCounts::default()),
             formed: watch::Sender::new(None),
             generation: watch::Sender::new(None),
+            metadata_voters: watch::Sender::new(Vec::new()),
         };
         Reports::new(BrokerId(1), id, shared, TopicDefaults::default(), clock)
     }

@@ -288,17 +288,18 @@ async fn a_restarted_broker_answers_only_once_it_knows_again_what_it_knew() {
 /// A broker hears in the handshake whether the cluster exists, and one that came before the founders formed it asks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_joins_before_the_cluster_exists_joins_once_it_does() {
-    let [first, second, joiner] = std::array::from_fn(|_| Home::empty());
-    let third = Home::empty();
+    let [first, second, third, joiner] = std::array::from_fn(|_| Home::empty());
     let founders = [("1", &first), ("2", &second), ("3", &third)];
     first.format("1", &founders, &[]);
     second.format("2", &founders, &[]);
+    third.format("3", &founders, &[]);
     joiner.format("4", &founders[..1], &["--join"]);
     let (early, founder) = (joiner.launch(), first.launch());
     early.connected().await;
-    let other = second.launch();
+    let others = [second.launch(), third.launch()];
     early.ready().await;
-    for running in [early, other, founder] {
+    let [second, third] = others;
+    for running in [early, third, second, founder] {
         running.stop().await;
     }
 }

@@ -47,6 +47,7 @@ pub(super) mod tests {
             cluster_id: "cluster".parse().unwrap(),
             broker: BrokerId(broker),
             metadata_leader: leader.map(BrokerId),
+            metadata_voters: Vec::new(),
             metadata_index: 1,
             brokers: brokers.collect(),
             partitions: PartitionTotals::default(),

@@ -171,6 +171,7 @@ mod tests {
             isr: Some(isr.iter().copied().map(BrokerId).collect()),
             adding: Vec::new(),
             removing: Vec::new(),
+            moving: false,
             isr_age_ms: Some(5),
             effective_min_isr: 2,
             provisional: false,

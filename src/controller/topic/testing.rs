@@ -28,6 +28,7 @@ pub fn partition(partition: i32, isr: Option<&[u32]>) -> PartitionReport {
         isr: isr.map(|isr| isr.iter().copied().map(BrokerId).collect()),
         adding: Vec::new(),
         removing: Vec::new(),
+        moving: false,
         isr_age_ms: isr.map(|_| 20),
         effective_min_isr: 2,
         provisional: false,

@@ -8,7 +8,7 @@ use super::command::{Command, CreateTopic};
 use super::limits;
 use super::names::collision_key;
 use super::refusal::Refusal;
-use super::state::{Broker, ClusterState, Partition, Replica, Topic};
+use super::state::{ClusterState, Partition, Replica, Topic};
 use super::validate::Assignments;
 use crate::ids::{BrokerId, Generation, GroupId, LogIndex, ReplicaId, TopicId};
 
@@ -163,12 +163,6 @@ impl ClusterState {
         }
     }
 
-    fn register(&mut self, broker: &Broker) -> Result<Applied, Refusal> {
-        self.validate_register_broker(broker)?;
-        self.brokers.insert(broker.id, Arc::new(broker.clone()));
-        Ok(Applied::BrokerRegistered { broker: broker.id })
-    }
-
     fn create_topic(&mut self, wanted: &CreateTopic) -> Result<Applied, Refusal> {
         // The id was drawn for this command, so the topic that has it is this command's own work: it was proposed
         // again because its first answer got lost.
@@ -231,9 +225,7 @@ impl ClusterState {
 
     pub(super) fn new_replica(&mut self, broker: BrokerId) -> Option<Replica> {
         let disk = self.broker(broker)?.disk;
-        let replica = ReplicaId(self.next_replica);
-        self.next_replica += 1;
-        Some(Replica { broker, replica, disk })
+        Some(Replica { broker, replica: self.new_replica_id(), disk })
     }
 
     pub(super) fn insert_topic(&mut self, topic: Topic) {

@@ -5,12 +5,14 @@ pub const BROKER_ID_MIN: u32 = 1;
 /// The highest broker id. The founding voters of the metadata group use their broker id as Raft id, so that all
 /// ids below [`FIRST_REPLICA_ID`] are theirs.
 pub const BROKER_ID_MAX: u32 = 99_999;
-/// The first replica id that is allocated to a partition's replica.
+/// The first replica id that is allocated: to a partition's replica, or to the metadata replica of a disk that joins.
 pub const FIRST_REPLICA_ID: u64 = 100_000;
 /// The first group id of a partition; 1 is the metadata group, 2 to 15 are kept for later internal groups.
 pub const FIRST_GROUP_ID: u64 = 16;
 /// Registered brokers.
 pub const BROKERS: usize = 1_000;
+/// Disks that were replaced or whose broker was unregistered.
+pub const RETIRED_DISKS: usize = 10_000;
 /// Listeners of one broker.
 pub const LISTENERS: usize = 16;
 /// Bytes of a listener name or of a build's version.

@@ -17,6 +17,7 @@ mod register;
 mod snapshot;
 mod state;
 mod validate;
+pub mod voters;
 
 pub use apply::Applied;
 pub use command::{

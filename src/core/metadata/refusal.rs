@@ -32,6 +32,10 @@ pub enum RefusalCode {
     DuplicateBroker,
     /// An older life of that broker.
     StaleIncarnation,
+    /// The disk was replaced, or its broker unregistered.
+    RetiredDisk,
+    /// The broker is alive with the disk that it is registered with.
+    BrokerAlive,
     /// No broker has that id.
     UnknownBroker,
     /// The feature level cannot be what was asked.
@@ -58,6 +62,8 @@ impl RefusalCode {
             Self::InvalidRequest => 42,
             Self::DuplicateBroker => 101,
             Self::StaleIncarnation => 77,
+            Self::RetiredDisk => 101,
+            Self::BrokerAlive => 101,
             Self::UnknownBroker => 102,
             Self::InvalidFeatureLevel => 96,
             Self::NoReassignmentInProgress => 85,
@@ -80,6 +86,8 @@ impl RefusalCode {
             Self::InvalidRequest => "invalid_request",
             Self::DuplicateBroker => "duplicate_broker",
             Self::StaleIncarnation => "stale_incarnation",
+            Self::RetiredDisk => "retired_disk",
+            Self::BrokerAlive => "broker_alive",
             Self::UnknownBroker => "unknown_broker",
             Self::InvalidFeatureLevel => "invalid_feature_level",
             Self::NoReassignmentInProgress => "no_reassignment_in_progress",

@@ -1,14 +1,49 @@
-//! Judges a broker's registration: its identity, its age, and that what it says about itself is well formed.
+//! A broker's registration: its identity, its age, and that what it says about itself is well formed.
+//!
+//! A disk is registered once and for one broker, and with it the replica of the metadata group that it holds or is to begin.
+//! A disk that holds nothing yet takes the place of the one that its broker had, which is retired for ever.
 
+use std::sync::Arc;
+
+use super::apply::Applied;
 use super::limits;
 use super::refusal::{Refusal, RefusalCode};
 use super::state::{Broker, ClusterState, Listener};
+use crate::ids::{BrokerId, DiskId, ReplicaId};
+
+/// What a registration changes besides the broker itself.
+struct Registration {
+    /// The disk's replica of the metadata group; a new one if none.
+    replica: Option<ReplicaId>,
+    /// The disk that loses its place.
+    retires: Option<DiskId>,
+}
 
 impl ClusterState {
+    pub(super) fn register(&mut self, broker: &Broker) -> Result<Applied, Refusal> {
+        let Registration { replica, retires } = self.judge_registration(broker)?;
+        let replica = replica.unwrap_or_else(|| self.new_replica_id());
+        if let Some(disk) = retires {
+            self.retire(disk, broker.id);
+        }
+        let registered = Broker { metadata_replica: Some(replica), ..broker.clone() };
+        self.brokers.insert(broker.id, Arc::new(registered));
+        Ok(Applied::BrokerRegistered { broker: broker.id })
+    }
+
     /// Whether the broker may register.
     pub fn validate_register_broker(&self, broker: &Broker) -> Result<(), Refusal> {
+        self.judge_registration(broker).map(drop)
+    }
+
+    /// The disk that a registration would put out of its place for ever.
+    pub fn disk_replaced_by(&self, broker: &Broker) -> Option<DiskId> {
+        self.judge_registration(broker).ok()?.retires
+    }
+
+    fn judge_registration(&self, broker: &Broker) -> Result<Registration, Refusal> {
         validate_texts(broker)?;
-        self.validate_identity(broker)?;
+        let registration = self.judge_identity(broker)?;
         if !broker.features.contains(self.feature_level) {
             let range = format!("{} to {}", broker.features.min, broker.features.max);
             let allowed = format!("a range with level {}, which the cluster works at", self.feature_level);
@@ -18,29 +53,86 @@ impl ClusterState {
             let allowed = format!("at most {} in a cluster", limits::BROKERS);
             return Err(Refusal::new(RefusalCode::LimitExceeded, "brokers", self.brokers.len() + 1, allowed));
         }
+        if registration.retires.is_some() && self.retired.len() >= limits::RETIRED_DISKS {
+            let allowed = format!("at most {} in a cluster's life", limits::RETIRED_DISKS);
+            let (code, field) = (RefusalCode::LimitExceeded, "disks that were replaced");
+            return Err(Refusal::new(code, field, self.retired.len() + 1, allowed));
+        }
+        Ok(registration)
+    }
+
+    fn judge_identity(&self, broker: &Broker) -> Result<Registration, Refusal> {
+        self.refuse_foreign_disk(broker)?;
+        let disk_field = || format!("disk of broker {}", broker.id);
+        let Some(known) = self.broker(broker.id) else {
+            return self.judge_first_disk(broker);
+        };
+        if known.disk == broker.disk {
+            return judge_known_disk(broker, known);
+        }
+        if broker.metadata_replica.is_some() {
+            let allowed = format!(
+                "{}, the disk this broker is registered with, or a data folder that was formatted anew",
+                known.disk
+            );
+            return Err(Refusal::new(RefusalCode::DuplicateBroker, disk_field(), broker.disk, allowed));
+        }
+        Ok(Registration { replica: None, retires: Some(known.disk) })
+    }
+
+    fn refuse_foreign_disk(&self, broker: &Broker) -> Result<(), Refusal> {
+        let field = || format!("disk of broker {}", broker.id);
+        if let Some(owner) = self.retired.get(&broker.disk) {
+            let allowed = format!(
+                "a data folder that was formatted anew: this disk was broker {owner}'s, and it was replaced or its broker \
+                 unregistered"
+            );
+            return Err(Refusal::new(RefusalCode::RetiredDisk, field(), broker.disk, allowed));
+        }
+        if let Some(other) = self.brokers().find(|other| other.disk == broker.disk && other.id != broker.id) {
+            let allowed = format!("a disk of its own, and this one is registered as broker {}", other.id);
+            return Err(Refusal::new(RefusalCode::DuplicateBroker, field(), broker.disk, allowed));
+        }
         Ok(())
     }
 
-    fn validate_identity(&self, broker: &Broker) -> Result<(), Refusal> {
-        if let Some(other) = self.brokers().find(|other| other.disk == broker.disk && other.id != broker.id) {
-            let field = format!("disk of broker {}", broker.id);
-            let allowed = format!("a disk of its own, and this one is registered as broker {}", other.id);
-            return Err(Refusal::new(RefusalCode::DuplicateBroker, field, broker.disk, allowed));
+    /// The first disk of a broker holds no metadata yet, unless it founded the cluster: founders have their broker's number.
+    fn judge_first_disk(&self, broker: &Broker) -> Result<Registration, Refusal> {
+        let founded = ReplicaId(u64::from(broker.id.0));
+        if broker.metadata_replica.is_some_and(|held| held != founded) {
+            let field = format!("metadata replica of broker {}", broker.id);
+            let held = broker.metadata_replica.map_or(0, |held| held.0);
+            let allowed = format!("none, or {founded} of a founder, on a disk that is not registered");
+            return Err(Refusal::new(RefusalCode::DuplicateBroker, field, held, allowed));
         }
-        let Some(known) = self.broker(broker.id) else { return Ok(()) };
-        if known.disk != broker.disk {
-            let field = format!("disk of broker {}", broker.id);
-            let allowed = format!("{}, the disk this broker is registered with", known.disk);
-            return Err(Refusal::new(RefusalCode::DuplicateBroker, field, broker.disk, allowed));
-        }
-        if broker.incarnation_start < known.incarnation_start {
-            let field = format!("start of broker {}", broker.id);
-            let allowed = format!("{} or later, as that start has registered", known.incarnation_start);
-            let code = RefusalCode::StaleIncarnation;
-            return Err(Refusal::new(code, field, broker.incarnation_start, allowed));
-        }
-        Ok(())
+        Ok(Registration { replica: broker.metadata_replica, retires: None })
     }
+
+    /// A replica id that was never used before.
+    pub(super) fn new_replica_id(&mut self) -> ReplicaId {
+        let replica = ReplicaId(self.next_replica);
+        self.next_replica += 1;
+        replica
+    }
+
+    fn retire(&mut self, disk: DiskId, owner: BrokerId) {
+        Arc::make_mut(&mut self.retired).insert(disk, owner);
+    }
+}
+
+fn judge_known_disk(broker: &Broker, known: &Broker) -> Result<Registration, Refusal> {
+    if broker.incarnation_start < known.incarnation_start {
+        let field = format!("start of broker {}", broker.id);
+        let allowed = format!("{} or later, as that start has registered", known.incarnation_start);
+        let code = RefusalCode::StaleIncarnation;
+        return Err(Refusal::new(code, field, broker.incarnation_start, allowed));
+    }
+    if let Some(held) = broker.metadata_replica.filter(|held| known.metadata_replica != Some(*held)) {
+        let field = format!("metadata replica of broker {}", broker.id);
+        let allowed = format!("{}, which its disk was given", known.metadata_replica.map_or(0, |own| own.0));
+        return Err(Refusal::new(RefusalCode::DuplicateBroker, field, held, allowed));
+    }
+    Ok(Registration { replica: known.metadata_replica, retires: None })
 }
 
 fn validate_texts(broker: &Broker) -> Result<(), Refusal> {

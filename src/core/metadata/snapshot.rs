@@ -1,6 +1,6 @@
 //! The state as it is stored: the facts without the indexes, rebuilt and checked when it is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::limits;
 use super::recovery::Recovery;
 use super::state::{Broker, ClusterState, Partition, Reassignment, Topic};
-use crate::ids::{ClusterId, Generation, GroupId, LogIndex, ReplicaId};
+use crate::ids::{BrokerId, ClusterId, DiskId, Generation, GroupId, LogIndex, ReplicaId};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,7 @@ pub(super) struct Snapshot {
     next_replica: u64,
     next_producer_id: i64,
     brokers: Vec<Broker>,
+    retired: BTreeMap<DiskId, BrokerId>,
     topics: Vec<Topic>,
     generation: Generation,
     given_before: ReplicaId,
@@ -51,6 +52,7 @@ impl From<ClusterState> for Snapshot {
             next_replica: state.next_replica,
             next_producer_id: state.next_producer_id,
             brokers: state.brokers.into_values().map(Arc::unwrap_or_clone).collect(),
+            retired: Arc::unwrap_or_clone(state.retired),
             topics: state.topics.into_values().map(Arc::unwrap_or_clone).collect(),
             generation: state.generation,
             given_before: state.given_before,
@@ -75,6 +77,7 @@ impl TryFrom<Snapshot> for ClusterState {
             generation: stored.generation,
             given_before: stored.given_before,
             recoveries: stored.recoveries,
+            retired: Arc::new(stored.retired),
             ..ClusterState::new(stored.cluster)
         };
         for broker in stored.brokers {
@@ -95,6 +98,7 @@ impl ClusterState {
     /// What always holds. Checked when stored state is read, and by tests after every command.
     pub(super) fn check(&self) -> Result<(), String> {
         let (mut groups, mut replicas) = (BTreeMap::new(), BTreeMap::new());
+        let metadata = self.check_brokers()?;
         for topic in self.topics.values() {
             self.check_topic(topic)?;
             for partition in &topic.partitions {
@@ -102,7 +106,8 @@ impl ClusterState {
                     return Err(format!("group {} is of {other} and {}", partition.group, topic.name));
                 }
                 for replica in &partition.replicas {
-                    if replicas.insert(replica.replica, partition.group).is_some() {
+                    let elsewhere = metadata.contains(&replica.replica);
+                    if replicas.insert(replica.replica, partition.group).is_some() || elsewhere {
                         return Err(format!("replica id {} is used twice", replica.replica));
                     }
                 }
@@ -122,6 +127,30 @@ impl ClusterState {
             && self.names.len() == self.topics.len()
             && self.keys.len() == self.topics.len();
         if same { Ok(()) } else { Err("indexes and topics disagree: a name or id is used twice".into()) }
+    }
+
+    /// Each broker has a disk of its own, which is not retired, and on it a metadata replica of its own: gives those.
+    fn check_brokers(&self) -> Result<BTreeSet<ReplicaId>, String> {
+        let (mut disks, mut replicas) = (BTreeSet::new(), BTreeSet::new());
+        for broker in self.brokers() {
+            let given = |id: ReplicaId| {
+                id.0 == u64::from(broker.id.0)
+                    || (limits::FIRST_REPLICA_ID..self.next_replica).contains(&id.0)
+            };
+            let Some(replica) = broker.metadata_replica.filter(|id| given(*id)) else {
+                return Err(format!("broker {} has no metadata replica that was given", broker.id));
+            };
+            if !replicas.insert(replica)
+                || !disks.insert(broker.disk)
+                || self.retired.contains_key(&broker.disk)
+            {
+                return Err(format!(
+                    "broker {} shares its disk or metadata replica, or its disk is retired",
+                    broker.id
+                ));
+            }
+        }
+        Ok(replicas)
     }
 
     fn check_topic(&self, topic: &Topic) -> Result<(), String> {

@@ -32,6 +32,9 @@ pub struct Broker {
     pub features: FeatureRange,
     /// Which start of its data folder this is, from 1.
     pub incarnation_start: u64,
+    /// The replica of the metadata group on that disk. In a registration: the one that the disk holds already, if it does;
+    /// as registered always one.
+    pub metadata_replica: Option<ReplicaId>,
 }
 
 impl Broker {
@@ -191,6 +194,8 @@ pub struct ClusterState {
     pub(super) next_replica: u64,
     pub(super) next_producer_id: i64,
     pub(super) brokers: BTreeMap<BrokerId, Arc<Broker>>,
+    /// Disks that lost their place for ever, each with the broker it was registered for.
+    pub(super) retired: Arc<BTreeMap<DiskId, BrokerId>>,
     pub(super) topics: BTreeMap<TopicId, Arc<Topic>>,
     pub(super) names: BTreeMap<String, TopicId>,
     /// Collision key of each name: `a.b` and `a_b` have the same.
@@ -215,6 +220,7 @@ impl ClusterState {
             next_replica: limits::FIRST_REPLICA_ID,
             next_producer_id: 0,
             brokers: BTreeMap::new(),
+            retired: Arc::default(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -249,6 +255,21 @@ impl ClusterState {
     /// The broker of that number.
     pub fn broker(&self, id: BrokerId) -> Option<&Arc<Broker>> {
         self.brokers.get(&id)
+    }
+
+    /// The broker whose disk holds that replica of the metadata group.
+    pub fn metadata_replica(&self, replica: ReplicaId) -> Option<&Arc<Broker>> {
+        self.brokers().find(|broker| broker.metadata_replica == Some(replica))
+    }
+
+    /// Whether that is the disk its broker is registered with: a replica on another one lives no more.
+    pub fn is_registered(&self, broker: BrokerId, disk: DiskId) -> bool {
+        self.broker(broker).is_some_and(|known| known.disk == disk)
+    }
+
+    /// Disks that lost their place for ever, each with the broker it was registered for.
+    pub fn retired_disks(&self) -> &Arc<BTreeMap<DiskId, BrokerId>> {
+        &self.retired
     }
 
     /// Every topic, by name.

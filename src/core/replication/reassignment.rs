@@ -1,4 +1,4 @@
-//! The next step towards the replicas a partition shall have, decided by whoever leads its group: from what metadata
+//! The next step towards the replicas a group shall have, decided by whoever leads its group: from what metadata
 //! wants, what the group's configuration is and who is alive and how far. It remembers nothing, so that any leader goes
 //! on where the last one stopped.
 //!
@@ -17,6 +17,8 @@ pub struct Outlook<'a> {
     pub own: ReplicaId,
     /// The replicas there shall be, the preferred leader first; never empty.
     pub target: &'a [ReplicaId],
+    /// Replicas that shall learn and not vote. A partition has none.
+    pub observers: &'a [ReplicaId],
     /// Metadata says that a move is under way.
     pub moving: bool,
     /// The group's configuration as applied by the leader.
@@ -88,15 +90,17 @@ impl Outlook<'_> {
 
     fn change(&self) -> Step {
         let Configuration { voters, learners, .. } = self.configuration;
-        if let Some(unwanted) = learners.iter().find(|replica| !self.target.contains(replica)) {
+        let wanted = || self.target.iter().chain(self.observers).copied();
+        if let Some(unwanted) = learners.iter().find(|replica| !wanted().any(|wanted| wanted == **replica)) {
             return Step::RemoveLearner(*unwanted);
+        }
+        let known = |replica: &ReplicaId| voters.contains(replica) || learners.contains(replica);
+        if let Some(new) = wanted().find(|new| !known(new) && self.is_alive(*new)) {
+            return Step::AddLearner(new);
         }
         let missing = || self.target.iter().copied().filter(|replica| !voters.contains(replica));
         if missing().next().is_none() && voters.len() == self.target.len() {
             return if self.moving { Step::Complete } else { Step::Settled };
-        }
-        if let Some(new) = missing().find(|new| !learners.contains(new) && self.is_alive(*new)) {
-            return Step::AddLearner(new);
         }
         if !missing().all(|new| self.is_alive(new) && self.caught_up.contains(&new)) {
             return Step::Wait;

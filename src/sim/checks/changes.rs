@@ -113,7 +113,9 @@ impl World {
     /// Members changed: counts of what kind.
     pub fn note_members(&mut self, group: GroupId, index: LogIndex) {
         let members = self.checks.groups[&group].members.newest().clone();
-        if members.is_joint() {
+        if group == GroupId::METADATA {
+            self.check_voters(index);
+        } else if members.is_joint() {
             self.coverage.count("move: joint configuration");
             self.strike_amid_joint(group);
         }

@@ -30,7 +30,8 @@ impl World {
         let well = |machine: M| {
             let known = &self.machines[machine];
             let process = known.process.as_ref()?;
-            let free = !known.paused && !process.draining && !known.disk.is_full() && !known.kept_out;
+            let free =
+                !known.paused && !process.draining && !known.disk.is_full() && !self.is_retired(machine);
             let prompt = known.write_takes == self.plan.write_takes && process.engine.stopped().is_none();
             (free && prompt).then_some(process)
         };

@@ -25,7 +25,8 @@ impl World {
                 _ => {}
             }
         }
-        (0..self.places.len()).find_map(|place| self.unsettled_place(place))
+        self.unsettled_voters()
+            .or_else(|| (0..self.places.len()).find_map(|place| self.unsettled_place(place)))
     }
 
     fn unsettled_place(&self, place: usize) -> Option<String> {
@@ -87,7 +88,7 @@ impl World {
     /// Data of replicas that are no more, on brokers that run.
     fn unwanted_data(&self, partition: &Partition) -> Option<String> {
         self.machines.iter().zip(&self.checks.disks).enumerate().find_map(|(machine, (known, disk))| {
-            let process = known.process.as_ref().filter(|_| !known.kept_out)?;
+            let process = known.process.as_ref()?;
             if process.engine.stopped().is_some() {
                 return None;
             }
@@ -123,7 +124,7 @@ impl World {
 
     fn is_in_service(&self, machine: M, topic: &Topic, number: i32) -> bool {
         let known = &self.machines[machine];
-        let Some(process) = &known.process else { return !known.kept_out && !known.refused };
+        let Some(process) = &known.process else { return true };
         if known.damaged && process.engine.stopped().is_some() {
             return false;
         }

@@ -10,6 +10,7 @@ pub mod mirror;
 mod moves;
 mod quiet;
 mod replicas;
+mod voters;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,9 +155,6 @@ impl World {
 
     /// A restart found this on the disk.
     pub fn check_recovered(&mut self, at: M, found: &[chronik_broker::log::RecoveredGroup]) {
-        if self.machines[at].kept_out {
-            return; // it holds nothing of what was there before
-        }
         let damaged = found.iter().find_map(|group| Some((group.group, group.damage.clone()?)));
         if let Some((group, damage)) = damaged
             && !self.machines[at].damaged

@@ -8,6 +8,7 @@ use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
 use chronik_core::metadata::{ClusterState, Partition};
 use chronik_core::replication::configuration::Configuration;
 
+use super::Checks;
 use super::mirror::{self, Mirror, MirrorOp};
 use super::watch::Watch;
 use crate::world::{M, World, broker_id};
@@ -16,9 +17,9 @@ use crate::world::{M, World, broker_id};
 #[derive(Default)]
 pub struct Replicas {
     /// Whose each id is.
-    owners: BTreeMap<ReplicaId, (GroupId, BrokerId, DiskId)>,
+    pub(super) owners: BTreeMap<ReplicaId, (GroupId, BrokerId, DiskId)>,
     /// Ids that metadata named once and names no more.
-    past: BTreeSet<ReplicaId>,
+    pub(super) past: BTreeSet<ReplicaId>,
     /// Ids that were begun on a disk.
     begun: BTreeSet<ReplicaId>,
     /// What those had whose data was deleted.
@@ -30,6 +31,15 @@ pub struct Replicas {
 pub struct Moving {
     taken_back: bool,
     leader_lost: bool,
+}
+
+impl Checks {
+    /// A disk is taken out: its replicas hold what they held.
+    pub fn keep_copies(&mut self, disk: &mirror::Disk) {
+        for mirror in disk.values() {
+            self.replicas.deleted.insert(mirror.replica, mirror.clone());
+        }
+    }
 }
 
 impl World {
@@ -50,7 +60,7 @@ impl World {
 
     fn begun(&mut self, at: M, group: GroupId, replica: ReplicaId) {
         self.keep_deleted(at, group);
-        if group != GroupId::METADATA && !self.checks.replicas.begun.insert(replica) {
+        if !self.checks.replicas.begun.insert(replica) {
             let text = format!("b{} begins replica {replica} of group {group} anew", at + 1);
             self.fail("a replica id is never used twice", text);
         }
@@ -112,6 +122,7 @@ impl World {
     /// Metadata is seen for the first time in this state.
     pub fn check_new_metadata(&mut self, cluster: Arc<ClusterState>) {
         let before = self.checks.newest_metadata.replace(cluster.clone());
+        self.check_brokers(&cluster, before.as_deref());
         for (_, partition) in cluster.partitions() {
             let known = before.as_ref().and_then(|before| Some(before.group(partition.group)?.1));
             self.check_ids(partition, known);

@@ -29,6 +29,8 @@ impl World {
             if state.leads && state.group != GroupId::METADATA {
                 self.check_isr(at, state, before);
                 self.note_view(at, state.group);
+            } else if state.leads {
+                self.note_voters_proposed(at, state);
             }
             self.check_quiet(at, state);
             if self.violation.is_some() {
@@ -306,16 +308,13 @@ impl World {
     /// After a tick.
     pub fn check_after_tick(&mut self, at: M) {
         let Some(process) = &self.machines[at].process else { return };
-        if self.machines[at].kept_out && process.shared.formed.borrow().is_some() {
-            let text = format!("b{} takes part as {}", at + 1, process.incarnation);
-            return self.fail("an emptied disk is kept out", text);
-        }
         if process.engine.stopped().is_some() {
             return self.check_stopped(at);
         }
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
         self.check_members(at);
         self.check_elections();
+        self.check_identity(at);
         for state in states.iter().filter(|state| state.leads && state.group != GroupId::METADATA) {
             self.check_lag_budget(at, state);
         }
@@ -421,9 +420,10 @@ impl World {
     }
 
     fn check_stopped(&mut self, at: M) {
+        let retired = self.is_retired(at);
         let machine = &mut self.machines[at];
         let reason = machine.process.as_ref().and_then(|p| p.engine.stopped()).unwrap_or_default().to_owned();
-        if !machine.may_stop && !machine.damaged {
+        if !machine.may_stop && !machine.damaged && !retired {
             return self.fail("a broker stops only for its disk", format!("b{}: {reason}", at + 1));
         }
         if !std::mem::replace(&mut machine.restart_due, true) {

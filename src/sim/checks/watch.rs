@@ -35,6 +35,8 @@ pub struct Watch {
     pub last: Proposed,
     /// Entries that it writes and that it took in while leadership was being handed over.
     pub parked: Vec<LogIndex>,
+    /// Of the metadata group's leader: what was committed at the last ticks.
+    pub committed: VecDeque<LogIndex>,
     pub caretaker: bool,
     pub quarantined: bool,
     pub quiet: bool,

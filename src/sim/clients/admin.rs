@@ -43,14 +43,6 @@ impl World {
         admin.expect("there is one").want(command);
     }
 
-    /// Whether the administrator wants nothing any more.
-    pub fn is_admin_done(&self) -> bool {
-        self.clients.iter().all(|client| match &client.role {
-            Role::Admin(admin) => admin.is_done(),
-            _ => true,
-        })
-    }
-
     /// Time for the administrator to ask again.
     pub fn admin_wakes(&mut self, client: usize) {
         let to = self.chance.clients.index(self.machines.len());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chronik_core::config::{BrokerValues, TopicConfig, TopicDefaults};
-use chronik_core::ids::{BrokerId, DiskId, GroupId, TopicId};
+use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId, TopicId};
 use chronik_core::metadata::{
     Applied, Broker, ClusterState, Command, CreateTopic, FeatureRange, Listener, Partition, Topic,
     TopicReplicas,
@@ -185,6 +185,7 @@ pub(crate) fn broker(id: u32) -> Broker {
         version: "0.1.0".into(),
         features: FeatureRange::THIS_BUILD,
         incarnation_start: 1,
+        metadata_replica: Some(ReplicaId(u64::from(id))),
     }
 }
 
@@ -223,6 +224,7 @@ impl Backend for MemoryBackend {
             replicas,
             adding: Vec::new(),
             removing: Vec::new(),
+            moving: false,
             isr_age_ms: Some(3),
             effective_min_isr: 1,
             provisional: false,

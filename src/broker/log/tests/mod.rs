@@ -70,6 +70,7 @@ pub(super) fn create(group: GroupId) -> WriteOp {
         voters: vec![ReplicaId(group.0)],
         learners: vec![],
         generation: Generation::BIRTH,
+        founders: vec![],
     };
     WriteOp::CreateGroup { group, header }
 }

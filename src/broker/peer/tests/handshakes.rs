@@ -1,6 +1,7 @@
 //! Who is let in: each refusal by name, seen from both sides, and what a newer life does to an older one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,12 +102,10 @@ async fn an_unknown_broker_is_refused_when_none_may_be_learned() {
 }
 
 #[tokio::test]
-async fn a_disk_other_than_the_registered_one_is_refused_and_still_learns_what_exists() {
+async fn a_retired_disk_is_refused_and_still_learns_what_exists() {
     let (mut a, mut b) = (Broker::start(config(1)), Broker::start(config(2)));
-    let book = |address: String, disk: u128| {
-        BTreeMap::from([(BrokerId(1), PeerAddress { address, disk: Some(life(disk, 0).disk) })])
-    };
-    b.handle.set_peers(book(a.address().to_string(), 77));
+    b.handle.set_retired(Arc::new(BTreeMap::from([(life(1, 0).disk, BrokerId(1))])));
+    b.knows(&[(1, a.address().to_string())]);
     a.knows(&[(2, b.address().to_string())]);
     let (broker, by, refusal, hello) = loop {
         let refused = a.refused().await;
@@ -114,15 +113,29 @@ async fn a_disk_other_than_the_registered_one_is_refused_and_still_learns_what_e
             break refused;
         }
     };
-    assert_eq!((broker, by, refusal.kind), (BrokerId(2), RefusedBy::Them, RefusalKind::WrongDisk));
+    assert_eq!((broker, by, refusal.kind), (BrokerId(2), RefusedBy::Them, RefusalKind::Retired));
+    assert!(refusal.message.contains("was broker 1's") && refusal.message.contains("format it anew"));
     assert_eq!(hello.unwrap(), "2 greets 1", "the refused side still gets the hello");
     let (broker, by, at_b, hello) = b.refused().await;
-    assert_eq!((broker, by, at_b.kind), (BrokerId(1), RefusedBy::Us, RefusalKind::WrongDisk));
+    assert_eq!((broker, by, at_b.kind), (BrokerId(1), RefusedBy::Us, RefusalKind::Retired));
     assert_eq!(hello.unwrap(), "1 greets 2");
-    // The registration is corrected at run time.
-    b.handle.set_peers(book(a.address().to_string(), 1));
+    assert!(!a.handle.is_up(BrokerId(2)) && !b.handle.is_up(BrokerId(1)));
+}
+
+/// It asks to be registered in the place of the one before.
+#[tokio::test]
+async fn another_disk_than_the_registered_one_comes_in_while_that_one_is_away() {
+    let (mut a, mut b) = (Broker::start(config(1)), Broker::start(config(2)));
+    let address = a.address().to_string();
+    let book = |disk| BTreeMap::from([(BrokerId(1), PeerAddress { address: address.clone(), disk })]);
+    b.handle.set_peers(book(Some(life(77, 0).disk)));
+    a.knows(&[(2, b.address().to_string())]);
     a.up(2).await;
     b.up(1).await;
+    b.handle.set_peers(book(Some(life(77, 0).disk)));
+    assert!(b.handle.is_up(BrokerId(1)), "the same word again changes nothing");
+    b.handle.set_peers(book(Some(life(78, 0).disk)));
+    b.down(1).await;
 }
 
 #[tokio::test]

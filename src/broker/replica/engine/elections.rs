@@ -42,13 +42,14 @@ impl<T: Transport> Engine<T> {
             return;
         }
         let voters = hosted.voters();
-        let live: Vec<BrokerId> =
-            voters.iter().copied().filter(|broker| self.shared.liveness.is_up(*broker)).collect();
-        if !hosted.has_majority(|broker| self.shared.liveness.is_up(broker)) {
+        let own = hosted.group.replica();
+        let live: Vec<ReplicaId> =
+            voters.iter().copied().filter(|voter| hosted.is_up(*voter, &self.shared.liveness)).collect();
+        if !hosted.has_majority(&self.shared.liveness) {
             hosted.next_campaign_ms = None;
             return;
         }
-        let rank = live.iter().position(|broker| *broker == self.config.broker).unwrap_or(live.len()) as u64;
+        let rank = live.iter().position(|voter| *voter == own).unwrap_or(live.len()) as u64;
         // With many to be elected, those before it are not through with theirs so soon.
         let tick_ms = self.config.election_ms / self.config.election_ticks as u64;
         let queue_ms = (self.leaderless / live.len().max(1) / CAMPAIGNS_PER_TICK) as u64 * tick_ms;
@@ -57,8 +58,7 @@ impl<T: Transport> Engine<T> {
         if now_ms >= at && self.campaigns_left > 0 {
             self.campaigns_left -= 1;
             // Two that split the votes must not stand at the same moment for ever.
-            let place =
-                voters.iter().position(|broker| *broker == self.config.broker).unwrap_or(voters.len());
+            let place = voters.iter().position(|voter| *voter == own).unwrap_or(voters.len());
             let again = CAMPAIGN_AGAIN_MS + place as u64 * CAMPAIGN_STEP_MS;
             hosted.next_campaign_ms = Some(now_ms + again);
             self.guard(id, |hosted, _| hosted.group.campaign());
@@ -152,7 +152,7 @@ impl<T: Transport> Engine<T> {
             self.wake(*id);
             self.transfer(*id, *successor);
         }
-        if successors.is_empty() {
+        if successors.is_empty() && !self.vote_must_leave() {
             for reply in self.draining.iter_mut().flat_map(|replies| replies.drain(..)) {
                 let _ = reply.send(());
             }
@@ -185,9 +185,10 @@ impl<T: Transport> Engine<T> {
 fn metadata_successor(hosted: &Hosted, around: Surroundings<'_>) -> Option<ReplicaId> {
     let voters = hosted.group.configuration().voters.into_iter();
     let candidates = voters.filter(|replica| {
-        hosted.broker_of(*replica).is_some_and(|broker| {
-            broker != around.own && around.liveness.is_up(broker) && !around.liveness.is_draining(broker)
-        })
+        let draining = |broker| around.liveness.is_draining(broker);
+        *replica != hosted.group.replica()
+            && hosted.is_up(*replica, around.liveness)
+            && !hosted.broker_of(*replica).is_some_and(draining)
     });
     candidates.max_by_key(|replica| hosted.group.matched(*replica))
 }

@@ -11,6 +11,7 @@ use chronik_core::metadata::{self, ClusterState, Replica, Topic};
 use chronik_core::replication::isr::IsrConfig;
 
 use super::{Engine, surroundings};
+use crate::birth::Beginning;
 use crate::log::{EntryKind, GroupHeader, GroupKind, GroupLog, HardState, RecoveredGroup, WriteOp};
 use crate::quorum::{Group, GroupConfig, GroupFault};
 use crate::replica::handle::PartitionHandle;
@@ -77,7 +78,7 @@ impl<T: Transport> Engine<T> {
         if let Some(damage) = &recovered.damage {
             return self.stop(format!("metadata group: {damage}"));
         }
-        let voters = recovered.header.voters.clone();
+        let beginning = Beginning::of(&recovered.header);
         let config = GroupConfig {
             // Its state is rebuilt from the whole log.
             applied: 0,
@@ -87,15 +88,16 @@ impl<T: Transport> Engine<T> {
         let term = recovered.log.term(known).unwrap_or(0);
         match Group::open(&config, recovered.log, recovered.state) {
             Ok(group) => {
-                let metadata = Metadata::new(self.shared.cluster.clone(), known, term);
+                let founders = beginning.founders.clone();
+                let metadata = Metadata::new(self.shared.cluster.clone(), founders, known, term);
                 self.host(Hosted::new(group, Serves::Metadata(Box::new(metadata))));
-                self.shared.formed.send_replace(Some(voters));
+                self.shared.formed.send_replace(Some(beginning));
             }
             Err(fault) => self.stop(format!("metadata group: {fault}")),
         }
     }
 
-    pub(super) fn start_metadata(&mut self, voters: Vec<ReplicaId>, generation: Generation) {
+    pub(super) fn start_metadata(&mut self, beginning: Beginning) {
         if self.hosted.contains_key(&GroupId::METADATA) || self.stopped.is_some() {
             return;
         }
@@ -103,14 +105,15 @@ impl<T: Transport> Engine<T> {
             kind: GroupKind::Metadata,
             topic: None,
             partition: 0,
-            replica: ReplicaId(u64::from(self.config.broker.0)),
-            voters,
+            replica: beginning.replica,
+            voters: beginning.founders.iter().map(|founder| founder.replica).collect(),
             learners: Vec::new(),
-            generation,
+            generation: beginning.generation,
+            founders: beginning.founders,
         };
         let recovered = self.create(GroupId::METADATA, header);
         // Before anybody hears that this broker has a cluster.
-        self.shared.generation.send_replace(Some(generation));
+        self.shared.generation.send_replace(Some(recovered.header.generation));
         self.open_metadata(recovered);
     }
 
@@ -201,6 +204,11 @@ impl<T: Transport> Engine<T> {
             return;
         };
         let (state, caught_up) = (metadata.state().clone(), metadata.is_caught_up());
+        if state.retired_disks().contains_key(&self.config.disk) {
+            // Nothing is deleted: it may hold the last copy of something.
+            return self
+                .stop("another disk took this one's place, or its broker was unregistered".to_owned());
+        }
         let mut named = BTreeSet::new();
         for (topic, partition) in state.partitions() {
             let own = partition.replica_on(self.config.broker);
@@ -210,7 +218,7 @@ impl<T: Transport> Engine<T> {
             if known != Some(own.replica) && !caught_up {
                 continue;
             }
-            let assignment = self.assignment(topic, partition, state.applied());
+            let assignment = self.assignment(topic, partition, &state);
             let header = GroupHeader {
                 kind: GroupKind::Partition,
                 topic: Some(topic.id),
@@ -219,6 +227,7 @@ impl<T: Transport> Engine<T> {
                 voters: partition.first_voters.clone(),
                 learners: Vec::new(),
                 generation: Generation::BIRTH,
+                founders: Vec::new(),
             };
             if known.is_some_and(|known| known != own.replica)
                 && !self.was_lost(partition.group, &header, topic.id)
@@ -240,21 +249,26 @@ impl<T: Transport> Engine<T> {
         self.pulse_due = true;
     }
 
-    fn assignment(&self, topic: &Topic, partition: &metadata::Partition, since: LogIndex) -> Assignment {
-        // A replica whose broker has got a newer one lives nowhere any more.
+    fn assignment(&self, topic: &Topic, partition: &metadata::Partition, state: &ClusterState) -> Assignment {
+        let on_its_disk = |replica: &Replica| state.is_registered(replica.broker, replica.disk);
+        // A replica whose broker has got a newer one, or another disk, lives nowhere any more.
         let lives = |replica: &&Replica| {
-            partition.replica_on(replica.broker).is_some_and(|newest| newest.replica == replica.replica)
+            let newest = partition.replica_on(replica.broker);
+            newest.is_some_and(|newest| newest.replica == replica.replica) && on_its_disk(replica)
         };
-        let members = partition.replicas.iter().filter(lives);
+        let member = |replica: &Replica| Member {
+            replica: replica.replica,
+            broker: replica.broker,
+            disk: replica.disk,
+        };
         Assignment {
-            members: members
-                .map(|replica| Member { replica: replica.replica, broker: replica.broker })
-                .collect(),
+            members: partition.replicas.iter().filter(lives).map(member).collect(),
             target: partition.target().iter().map(|replica| replica.replica).collect(),
+            lost: partition.target().iter().find(|replica| !on_its_disk(replica)).map(|lost| lost.replica),
             moving: partition.reassignment.as_ref().map(|moving| moving.since),
             alone_from: self.alone_from(partition),
             isr: isr_config(&self.config.isr, &self.config.topics, topic),
-            since,
+            since: state.applied(),
         }
     }
 
@@ -444,6 +458,7 @@ mod tests {
             voters: vec![ReplicaId(1)],
             learners: Vec::new(),
             generation: Generation::BIRTH,
+            founders: Vec::new(),
         };
         let kind = |index| if index == 3 { EntryKind::Membership } else { EntryKind::Empty };
         let entries = (1..=5).map(|index| entry(index, kind(index))).collect();

@@ -12,6 +12,7 @@ mod peers;
 mod quiet;
 mod recovery;
 mod throttle;
+mod voters;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use chronik_core::config::TopicDefaults;
-use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId};
 use chronik_core::metadata::{ClusterState, Command};
 use chronik_core::replication::isr::IsrConfig;
 use chronik_core::view::PartitionView;
@@ -39,6 +40,7 @@ use super::metadata::CommandError;
 use super::outbox::{Outbox, Transport};
 use super::partition::Surroundings;
 use super::views::Views;
+use crate::birth::Beginning;
 use crate::log::{Damage, Log, RecoveredGroup, WriteOp};
 
 /// What the engine is told once.
@@ -81,10 +83,12 @@ pub struct Shared {
     pub log_stopped: Arc<AtomicBool>,
     /// What happened since the start.
     pub counts: Arc<EngineCounts>,
-    /// Whether the metadata group runs on this disk: the cluster is formed, as far as this broker knows.
-    pub formed: watch::Sender<Option<Vec<ReplicaId>>>,
+    /// How the metadata group began on this disk, if it runs here: the cluster is formed, as far as this broker knows.
+    pub formed: watch::Sender<Option<Beginning>>,
     /// Which history of the metadata this disk holds, if it holds any: peers of another one are not heard.
     pub generation: watch::Sender<Option<Generation>>,
+    /// The brokers whose metadata replicas vote, as known here; while voters change those that come out of it.
+    pub metadata_voters: watch::Sender<Vec<BrokerId>>,
 }
 
 /// Counts since the start.
@@ -218,7 +222,7 @@ impl<T: Transport> Engine<T> {
             Event::Append { group, request, reply } => self.append(group, request, reply),
             Event::Propose { command, reply } => match self.hosted.get_mut(&GroupId::METADATA) {
                 Some(Hosted { group, serves: Serves::Metadata(metadata), .. }) if self.stopped.is_none() => {
-                    metadata.propose(group, &command, reply);
+                    metadata.propose(group, &command, &self.shared.liveness, reply);
                     self.touched.insert(GroupId::METADATA);
                 }
                 _ => drop(reply.send(Err(CommandError::NotLeader))),
@@ -236,7 +240,7 @@ impl<T: Transport> Engine<T> {
             }
             Event::PeerFrame { from, payload } => self.frame(from, payload),
             Event::Written(result) => self.written(result),
-            Event::StartMetadata { voters, generation } => self.start_metadata(voters, generation),
+            Event::StartMetadata(beginning) => self.start_metadata(beginning),
             Event::Drain { reply } => {
                 self.draining.get_or_insert_default().push(reply);
                 self.pulse_due = true;

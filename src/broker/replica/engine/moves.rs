@@ -22,14 +22,18 @@ const COMMANDS_PER_TICK: usize = 256;
 const QUARANTINE_MS: u64 = 10_000;
 
 impl<T: Transport> Engine<T> {
-    /// Takes a partition's next step towards the replicas it shall have, if it is led here.
+    /// Takes a group's next step towards the replicas it shall have, if it is led here.
     pub(super) fn advance_move(&mut self, id: GroupId) {
+        if id == GroupId::METADATA {
+            return self.advance_voters();
+        }
         if self.draining.is_some() {
             return;
         }
         let mut wanted = None;
         self.guard(id, |hosted, around| {
             let Hosted { group, serves: Serves::Partition(partition), .. } = hosted else { return Ok(()) };
+            wanted = replacement(group, partition);
             let step = partition.next_step(group, around);
             if step == Step::Complete {
                 wanted = completion(partition);
@@ -111,13 +115,19 @@ impl<T: Transport> Engine<T> {
     }
 }
 
+/// Calls for another replica in the place of one whose disk was replaced: whoever leads has all that was committed.
+fn replacement(group: &Group, partition: &Partition) -> Option<Command> {
+    let lost = partition.assignment.lost.filter(|_| group.role().leads)?;
+    Some(Command::ReplaceReplica(ReplaceReplica { group: partition.group(), replica: lost }))
+}
+
 fn completion(partition: &Partition) -> Option<Command> {
     let since = partition.assignment.moving?;
     Some(Command::CompleteReassignment(CompleteReassignment { group: partition.group(), since }))
 }
 
 /// Carries out a step. What is refused now is decided anew at the next tick.
-fn take(step: Step, group: &mut Group) {
+pub(super) fn take(step: Step, group: &mut Group) {
     let change = match step {
         Step::Settled | Step::Wait | Step::Complete => return,
         Step::AddLearner(replica) => MembershipChange::AddLearner(replica),

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
+use chronik_core::ids::{BrokerId, GroupId};
 use chronik_core::view::{PartitionView, ViewVersion};
 
 use super::{Engine, surroundings};
-use crate::quorum::{MembershipChange, RaftMessage};
+use crate::quorum::RaftMessage;
 use crate::replica::frame::{Frame, LeaderHighWatermark};
 use crate::replica::hosted::{Hosted, Serves};
 use crate::replica::liveness::Loss;
@@ -22,7 +22,7 @@ impl<T: Transport> Engine<T> {
         let mut stirred = Vec::new();
         for (id, hosted) in &mut self.hosted {
             if let Serves::Partition(partition) = &mut hosted.serves {
-                partition.set_alive(broker, true, around);
+                partition.heard_of(broker, around);
             }
             let replica = hosted.replica_on(broker);
             if hosted.group.role().leads && replica.is_some_and(|replica| hosted.group.is_member(replica)) {
@@ -34,7 +34,6 @@ impl<T: Transport> Engine<T> {
         let views = self.hosted.values().filter_map(|hosted| hosted.partition()?.published().cloned());
         self.send_views(broker, &views.collect::<Vec<_>>());
         self.pulse_due = true;
-        self.admit_learner(broker);
     }
 
     pub(super) fn peer_down(&mut self, broker: BrokerId, _loss: Loss) {
@@ -47,7 +46,7 @@ impl<T: Transport> Engine<T> {
                 stirred.push(*id);
             }
             if let Serves::Partition(partition) = &mut hosted.serves {
-                partition.set_alive(broker, false, around);
+                partition.heard_of(broker, around);
             }
             if hosted.group.role().leads
                 && let Some(replica) = hosted.replica_on(broker)
@@ -59,18 +58,6 @@ impl<T: Transport> Engine<T> {
         }
         self.stir(&stirred);
         self.shared.views.announce_led_by(broker);
-    }
-
-    /// A registered broker beyond the first voters follows the metadata group as a learner.
-    pub(super) fn admit_learner(&mut self, broker: BrokerId) {
-        let registered = self.shared.cluster.borrow().broker(broker).is_some();
-        let Some(hosted) = self.hosted.get_mut(&GroupId::METADATA) else { return };
-        let replica = ReplicaId(u64::from(broker.0));
-        if registered && hosted.group.role().leads && !hosted.group.is_member(replica) {
-            // Refused while another change is under way; the next registration or reconnect asks again.
-            let _ = hosted.group.propose_membership(MembershipChange::AddLearner(replica));
-            self.touched.insert(GroupId::METADATA);
-        }
     }
 
     pub(super) fn frame(&mut self, from: BrokerId, payload: bytes::Bytes) {
@@ -116,6 +103,9 @@ impl<T: Transport> Engine<T> {
             (message.is_answer(), message.is_heartbeat() || message.carries_entries());
         let mut news = false;
         self.guard(id, |hosted, around| {
+            if let Serves::Metadata(metadata) = &mut hosted.serves {
+                metadata.hear_of(message.from(), from);
+            }
             if hosted.broker_of(message.from()) != Some(from) || message.to() != hosted.group.replica() {
                 tracing::warn!(%from, group = %id, "drop raft message from a replica that is not its sender's");
                 return Ok(());

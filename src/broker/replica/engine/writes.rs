@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use chronik_core::ids::{BrokerId, GroupId};
+use chronik_core::ids::GroupId;
 
 use super::{Engine, surroundings};
 use crate::log::{LogEntry, WriteError, WriteOp};
@@ -178,11 +178,7 @@ impl<T: Transport> Engine<T> {
             return;
         };
         match metadata.apply(committed) {
-            Ok(true) => {
-                self.follow_metadata();
-                let known: Vec<BrokerId> = self.others();
-                known.into_iter().for_each(|broker| self.admit_learner(broker));
-            }
+            Ok(true) => self.follow_metadata(),
             Ok(false) => {}
             Err(error) => self.stop(format!("metadata group: {error}")),
         }
@@ -215,8 +211,7 @@ impl<T: Transport> Engine<T> {
             self.touched.insert(id);
         }
         if let Some(leader) = leader {
-            let broker = leader.and_then(|replica| self.hosted.get(&id)?.broker_of(replica));
-            self.shared.metadata_leader.send_if_modified(|known| std::mem::replace(known, broker) != broker);
+            self.show_metadata_group(leader);
         }
     }
 

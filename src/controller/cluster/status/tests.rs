@@ -36,6 +36,7 @@ fn report(alive: &[bool]) -> ClusterReport {
         cluster_id: "uid-1".parse().unwrap(),
         broker: BrokerId(1),
         metadata_leader: Some(BrokerId(1)),
+        metadata_voters: Vec::new(),
         metadata_index: 1,
         brokers: alive.iter().zip(1..).map(broker).collect(),
         partitions: PartitionTotals {

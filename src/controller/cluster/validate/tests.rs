@@ -28,6 +28,7 @@ fn report(leader: Option<u32>, brokers: &[u32]) -> ClusterReport {
         cluster_id: "uid-1".parse().unwrap(),
         broker: BrokerId(1),
         metadata_leader: leader.map(BrokerId),
+        metadata_voters: Vec::new(),
         metadata_index: 1,
         brokers: brokers.iter().map(broker).collect(),
         partitions: PartitionTotals::default(),

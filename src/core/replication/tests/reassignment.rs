@@ -14,6 +14,7 @@ fn ids(numbers: &[u64]) -> Vec<ReplicaId> {
 struct Case {
     own: u64,
     target: Vec<ReplicaId>,
+    observers: Vec<ReplicaId>,
     configuration: Configuration,
     alive: Vec<ReplicaId>,
     in_sync: Vec<ReplicaId>,
@@ -26,6 +27,7 @@ fn case(own: u64, target: &[u64], voters: &[u64], learners: &[u64]) -> Case {
     Case {
         own,
         target: ids(target),
+        observers: Vec::new(),
         configuration: Configuration { voters: ids(voters), outgoing: Vec::new(), learners: ids(learners) },
         alive: ids(&[1, 2, 3, 4, 5, 6]),
         in_sync: ids(voters),
@@ -40,6 +42,7 @@ impl Case {
         Outlook {
             own: ReplicaId(self.own),
             target: &self.target,
+            observers: &self.observers,
             moving: self.moving,
             configuration: &self.configuration,
             change_pending: self.pending,
@@ -108,6 +111,15 @@ fn nothing_changes_that_would_lose_a_majority_or_the_isr() {
 }
 
 #[test]
+fn an_observer_learns_and_never_votes() {
+    let watched = Case { observers: ids(&[4, 5]), moving: false, ..case(1, &[1, 2, 3], &[1, 2, 3], &[4]) };
+    assert_eq!(watched.step(), Step::AddLearner(ReplicaId(5)));
+    assert_eq!(Case { alive: ids(&[1, 2, 3]), ..watched }.step(), Step::Settled, "nobody waits for it");
+    let demoted = Case { observers: ids(&[3]), moving: false, ..case(1, &[1], &[1, 2, 3], &[]) };
+    assert_eq!(demoted.step(), Step::ChangeVoters(ids(&[1])));
+}
+
+#[test]
 fn a_dead_replica_is_replaced() {
     let dead =
         Case { alive: ids(&[1, 2, 4]), in_sync: ids(&[1, 2]), ..case(1, &[1, 2, 4], &[1, 2, 3], &[4]) };
@@ -120,6 +132,7 @@ struct World {
     configuration: Configuration,
     leader: Option<ReplicaId>,
     target: Vec<ReplicaId>,
+    observers: Vec<ReplicaId>,
     moving: bool,
     alive: BTreeSet<ReplicaId>,
     up_to_date: BTreeSet<ReplicaId>,
@@ -146,6 +159,7 @@ impl World {
         let step = decide(&Outlook {
             own,
             target: &self.target,
+            observers: &self.observers,
             moving: self.moving,
             configuration: &self.configuration,
             change_pending: false,
@@ -155,15 +169,16 @@ impl World {
             min_isr: 1,
         });
         let known = &mut self.configuration;
+        let wanted = |id: &ReplicaId| self.target.contains(id) || self.observers.contains(id);
         match step {
             Step::Settled => return false,
             Step::Wait => {}
             Step::AddLearner(new) => {
-                assert!(self.target.contains(&new) && !known.contains(new), "{new}");
+                assert!(wanted(&new) && !known.contains(new), "{new}");
                 known.learners.push(new);
             }
             Step::RemoveLearner(old) => {
-                assert!(known.learners.contains(&old) && !self.target.contains(&old), "{old}");
+                assert!(known.learners.contains(&old) && !wanted(&old), "{old}");
                 known.learners.retain(|replica| *replica != old);
             }
             Step::ChangeVoters(next) => {
@@ -184,7 +199,7 @@ impl World {
             Step::Complete => {
                 let sorted = |list: &[ReplicaId]| list.iter().copied().collect::<BTreeSet<_>>();
                 assert_eq!(sorted(&known.voters), sorted(&self.target));
-                assert!(!known.is_joint() && known.learners.is_empty());
+                assert!(!known.is_joint() && known.learners.iter().all(|id| self.observers.contains(id)));
                 self.moving = false;
             }
         }
@@ -198,6 +213,7 @@ enum Event {
     Toggle(u64),
     Lag(u64),
     Target(Vec<u64>),
+    Observers(Vec<u64>),
     NewLeader(u64),
 }
 
@@ -208,6 +224,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => replica.clone().prop_map(Event::Toggle),
         1 => replica.clone().prop_map(Event::Lag),
         1 => prop::collection::btree_set(replica.clone(), 1..4).prop_map(|set| Event::Target(set.into_iter().collect())),
+        1 => prop::collection::btree_set(replica.clone(), 0..3).prop_map(|set| Event::Observers(set.into_iter().collect())),
         1 => replica.prop_map(Event::NewLeader),
     ]
 }
@@ -222,6 +239,7 @@ proptest! {
             configuration: Configuration { voters: first.clone(), ..Configuration::default() },
             leader: None,
             target: first.clone(),
+            observers: Vec::new(),
             moving: false,
             alive: ids(&[1, 2, 3, 4, 5, 6]).into_iter().collect(),
             up_to_date: first.into_iter().collect(),
@@ -247,6 +265,7 @@ proptest! {
                     world.target = ids(&target);
                     world.moving = true;
                 }
+                Event::Observers(observers) => world.observers = ids(&observers),
                 Event::NewLeader(id) => {
                     let id = ReplicaId(id);
                     if world.configuration.votes(id) && world.up_to_date.contains(&id) {
@@ -261,5 +280,8 @@ proptest! {
         let steps = (0..30).take_while(|_| world.step()).count();
         prop_assert!(steps < 30, "{world:?}");
         prop_assert!(!world.moving);
+        for observer in &world.observers {
+            prop_assert!(world.configuration.contains(*observer), "{world:?}");
+        }
     }
 }

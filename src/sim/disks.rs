@@ -1,0 +1,72 @@
+//! Disks that are taken out, put in and formatted: each new one has an id of its own, and the one before may come back.
+
+use std::sync::Arc;
+
+use chronik_core::ids::DiskId;
+use uuid::Uuid;
+
+use crate::checks::mirror;
+use crate::disk::SimDisk;
+use crate::world::{M, World};
+
+/// A disk that is in no machine.
+pub struct Aside {
+    disk: Arc<SimDisk>,
+    id: DiskId,
+    contents: mirror::Disk,
+    damaged: bool,
+}
+
+impl World {
+    /// A machine gets a new disk, formatted; the one before is put aside.
+    pub fn replace_disk(&mut self, at: M) {
+        self.coverage.count("identity: disk replaced");
+        let id = DiskId(Uuid::from_u128(u128::from(self.chance.disks.next())));
+        let new = Aside { disk: Arc::default(), id, contents: mirror::Disk::new(), damaged: false };
+        let old = self.put_in(at, new);
+        self.machines[at].aside = Some(old);
+        // Whoever formats it may not know that the cluster exists.
+        let joins = self.chance.disks.one_in(2);
+        self.format(at, joins);
+        self.note([52, at as u64, u64::from(joins)], || {
+            format!("b{} gets disk {id}, joins: {joins}", at + 1)
+        });
+    }
+
+    /// The disk before is put back; the one in its place is put aside.
+    pub fn put_old_disk_back(&mut self, at: M) -> bool {
+        let Some(old) = self.machines[at].aside.take() else { return false };
+        let id = old.id;
+        let new = self.put_in(at, old);
+        self.machines[at].aside = Some(new);
+        self.note([53, at as u64, 0], || format!("b{} has its old disk {id} again", at + 1));
+        true
+    }
+
+    fn put_in(&mut self, at: M, disk: Aside) -> Aside {
+        let machine = &mut self.machines[at];
+        let contents = std::mem::replace(&mut self.checks.disks[at], disk.contents);
+        // What is aside stays what it was, whoever counts it.
+        self.checks.keep_copies(&contents);
+        self.checks.interrupted(at, None);
+        Aside {
+            disk: std::mem::replace(&mut machine.disk, disk.disk),
+            id: std::mem::replace(&mut machine.disk_id, disk.id),
+            contents,
+            damaged: std::mem::replace(&mut machine.damaged, disk.damaged),
+        }
+    }
+
+    /// Whether the disk in a machine lost its place, as the newest metadata says.
+    pub fn is_retired(&self, at: M) -> bool {
+        let newest = self.checks.newest_metadata.as_ref();
+        newest.is_some_and(|cluster| cluster.retired_disks().contains_key(&self.machines[at].disk_id))
+    }
+
+    /// Somebody reads why the broker ended, and gives it the disk that it shall have, or a new one.
+    pub fn take_newer_disk(&mut self, at: M) {
+        if !self.put_old_disk_back(at) || self.is_retired(at) {
+            self.replace_disk(at);
+        }
+    }
+}
