@@ -503,7 +503,7 @@ impl World {
 
     fn empty_disk(&mut self, at: M, which: u64) {
         self.bring_down(at, true);
-        if which % 3 > 0 {
+        if !which.is_multiple_of(3) {
             return self.replace_disk(at);
         }
         // The journal alone is gone: the broker does not start, and somebody formats the disk.
