@@ -60,6 +60,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// machine answers as it does any repetition.
 const ONE_TRY: Duration = Duration::from_secs(30);
 
+/// Stands before a command that was passed on once already. No command begins like it.
+const PASSED_ON: &[u8] = b"passed on";
+
 /// Proposes commands for the rest of the broker.
 #[derive(Clone)]
 pub struct Proposer {
@@ -128,16 +131,28 @@ impl Proposer {
     }
 
     async fn forward(&self, leader: BrokerId, command: &Command, deadline: Instant) -> Result<Reply, Unsent> {
+        self.ask(leader, command.encode(), deadline).await
+    }
+
+    async fn ask(&self, leader: BrokerId, payload: Bytes, deadline: Instant) -> Result<Reply, Unsent> {
         let patience = deadline.saturating_duration_since(Instant::now()).min(ONE_TRY);
-        let reply = self.peers.ask(leader, command.encode(), patience).await.map_err(Unsent)?;
+        let reply = self.peers.ask(leader, payload, patience).await.map_err(Unsent)?;
         serde_json::from_slice(&reply).map_err(|error| Unsent(format!("broker {leader} replied {error}")))
     }
 
-    /// Answers a command that another broker forwarded.
+    /// Answers a command that another broker forwarded: proposes it, or passes it on to the leader, but only once. A broker
+    /// that joins may know no other than this one.
     pub async fn serve(&self, payload: &[u8]) -> Bytes {
-        let reply = match Command::decode(payload) {
+        let passed_on = payload.strip_prefix(PASSED_ON);
+        let deadline = Instant::now() + ONE_TRY;
+        let reply = match Command::decode(passed_on.unwrap_or(payload)) {
             Ok(command) => {
-                self.propose_here(command, Instant::now() + ONE_TRY).await.unwrap_or(Reply::Unknown)
+                let leader = self.shared.metadata_leader.borrow().filter(|leader| *leader != self.own);
+                let reply = match leader.filter(|_| passed_on.is_none()) {
+                    Some(leader) => self.ask(leader, [PASSED_ON, payload].concat().into(), deadline).await,
+                    None => self.propose_here(command, deadline).await,
+                };
+                reply.unwrap_or(Reply::Unknown)
             }
             Err(error) => {
                 tracing::warn!(%error, "refuse forwarded command");
