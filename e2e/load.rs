@@ -158,6 +158,11 @@ impl Load {
         self.keeper.book().acked.len()
     }
 
+    /// The last record that was acknowledged so far, by its number.
+    pub fn last_acked(&self) -> Option<u64> {
+        self.keeper.book().acked.values().max().copied()
+    }
+
     /// Waits for so many more acknowledgements on every partition.
     pub fn await_acks(&self, partitions: usize, more: usize, limit: Duration) -> Duration {
         let counts = || self.keeper.book().beats.counts(partitions);

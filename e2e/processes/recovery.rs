@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chronik_e2e::cluster::Cluster;
 use chronik_e2e::load::{self, Book, Load};
-use chronik_e2e::{admin, kafka, moves, wait};
+use chronik_e2e::{admin, kafka, wait};
 
 const PARTITIONS: usize = 3;
 const SETTLE: Duration = Duration::from_secs(40);
@@ -108,10 +108,40 @@ fn produce(cluster: &Cluster) {
     assert!(sent.iter().all(Result::is_ok), "{sent:?}");
 }
 
+/// A producer that never gives up. It numbers no records: one that does must begin anew once acknowledged ones are lost.
+fn patient(cluster: &Cluster) -> Load {
+    let mut config = load::idempotent(&cluster.bootstrap());
+    config.set("enable.idempotence", "false");
+    let load = Load::start(&config, "u", PARTITIONS, 10 * PACE);
+    load.await_acks(PARTITIONS, 20, SETTLE);
+    load
+}
+
+/// All of its records got through, and those are kept that were acknowledged later than the one with that number.
+fn got_through(cluster: &Cluster, load: Load, last_before: Option<u64>) {
+    let (sent, book) = load.finish();
+    assert!(book.failed.is_empty(), "{:?}", book.failed);
+    let mut since = 0;
+    for partition in 0..PARTITIONS as i32 {
+        let (records, _) = kafka::read(&cluster.bootstrap(), "u", partition);
+        let read: BTreeMap<i64, String> =
+            records.into_iter().map(|record| (record.offset, record.payload)).collect();
+        let acked =
+            book.acked.iter().filter(|((at, _), number)| *at == partition && Some(**number) > last_before);
+        for ((_, offset), number) in acked {
+            assert_eq!(read.get(offset), Some(&format!("record {number}")), "{partition} at {offset}");
+            since += 1;
+        }
+    }
+    println!("the producer that went on: {sent} sent, {since} acknowledged since and read back, none failed");
+}
+
 #[test]
 fn a_cluster_goes_on_from_one_of_three_disks() {
     let mut cluster = Cluster::start("recover");
     cluster.create_topic("t", PARTITIONS);
+    cluster.create_topic("u", PARTITIONS);
+    let going_on = patient(&cluster);
     let book = lose_two(&mut cluster);
     let (data, at) = (dir(&cluster, 1), cluster.broker(1).admin().to_string());
     let metadata = ["recover", "metadata", "--data-dir", &data];
@@ -123,10 +153,11 @@ fn a_cluster_goes_on_from_one_of_three_disks() {
     assert!(told.contains("with ISR 1") && told.contains("The metadata group has no leader"), "{told}");
     refused(&cluster, &[&partitions[..], &["--execute"]].concat(), "the metadata group has no leader");
     cluster.broker_mut(1).kill();
+    let last_before = going_on.last_acked();
     let ends = ends(&ok(&cluster, &["check", &data]));
 
     let told = ok(&cluster, &metadata);
-    assert!(told.contains("Nothing was changed") && told.contains("t (3)"), "{told}");
+    assert!(told.contains("Nothing was changed") && told.contains("t (3), u (3)"), "{told}");
     ok(&cluster, &[&metadata[..], &["--execute", "--by", "ada"]].concat());
     cluster.broker_mut(1).start();
     await_metadata_leader(&cluster);
@@ -137,6 +168,7 @@ fn a_cluster_goes_on_from_one_of_three_disks() {
     let lacking = kept(&cluster, &ends, &before, &book);
     println!("{} records were acknowledged, {lacking} of them the survivor had not", book.acked.len());
     produce(&cluster);
+    going_on.await_acks(PARTITIONS, 20, SETTLE);
     refused(
         &cluster,
         &["recover", "partitions", "--admin", &at, "--topic", "t", "--partition", "0"],
@@ -162,29 +194,33 @@ fn a_cluster_goes_on_from_one_of_three_disks() {
     cluster.await_isr_at(&[1], "t", PARTITIONS, &[1], SETTLE);
     kept(&cluster, &ends, &before, &book);
 
-    // Brokers with empty disks take the places of the lost ones.
-    let joined = [cluster.join(), cluster.join()];
-    cluster.await_ready();
-    for partition in 0..PARTITIONS {
-        let target = vec![1, joined[0], joined[1]];
-        let moved = moves::alter(cluster.broker(1).kafka(), "t", &[(partition as i32, Some(target))]);
-        assert_eq!(moved.expect("an answer")[0].0, 0);
+    // With empty ones they take their places.
+    for id in [2, 3] {
+        std::fs::rename(&cluster.broker(id).data, aside(&cluster, id)).expect("take the disk away again");
+        cluster.broker(id).format();
+        cluster.broker_mut(id).start();
     }
-    let full = cluster.await_isr("t", PARTITIONS, &[1, joined[0], joined[1]], SETTLE);
-    println!("all in sync again after {full:?}");
+    for topic in ["t", "u"] {
+        let full = cluster.await_isr(topic, PARTITIONS, &[1, 2, 3], SETTLE);
+        println!("{topic}: all in sync again after {full:?}");
+    }
     produce(&cluster);
     kept(&cluster, &ends, &before, &book);
 
     // Who did what stays known, and whoever leads from now on has it all.
-    let told = admin::get(cluster.broker(joined[0]).admin(), "/v1/cluster");
+    let told = admin::get(cluster.broker(2).admin(), "/v1/cluster");
     let told = told.and_then(|answer| answer.json()).expect("json");
     let by: Vec<_> =
         told["recoveries"].as_array().expect("recoveries").iter().map(|one| &one["by"]).collect();
-    assert!(by.len() == 1 + PARTITIONS && by.iter().all(|by| *by == "ada"), "{told}");
+    assert!(by.len() == 1 + 2 * PARTITIONS && by.iter().all(|by| *by == "ada"), "{told}");
     cluster.broker_mut(1).kill();
-    cluster.await_isr("t", PARTITIONS, &joined, SETTLE);
+    for topic in ["t", "u"] {
+        cluster.await_isr(topic, PARTITIONS, &[2, 3], SETTLE);
+    }
     kept(&cluster, &ends, &before, &book);
     produce(&cluster);
+    going_on.await_acks(PARTITIONS, 20, SETTLE);
+    got_through(&cluster, going_on, last_before);
 }
 
 #[test]

@@ -84,6 +84,11 @@ pub fn founder_replica(broker: BrokerId) -> ReplicaId {
     ReplicaId(u64::from(broker.0))
 }
 
+/// The broker of a founder's replica.
+pub fn founder_broker(replica: ReplicaId) -> Option<BrokerId> {
+    u32::try_from(replica.0).ok().map(BrokerId)
+}
+
 /// A disk that waits for the metadata group.
 pub struct Birth {
     own: Founder,
@@ -113,8 +118,10 @@ impl Birth {
                     (founders.clone(), hello.generation.unwrap_or(Generation::BIRTH));
                 return Some(Step::Begin(Beginning { replica: own.replica, founders, generation }));
             }
-            // This disk was heard when that founder began.
-            let agreed = self.others.is_some() && hello.you.is_none() && founders.contains(&self.own);
+            // This disk was heard when that founder began. A recovery since then has put it out of its place.
+            let at_birth = hello.generation == Some(Generation::BIRTH);
+            let agreed =
+                self.others.is_some() && at_birth && hello.you.is_none() && founders.contains(&self.own);
             if !agreed {
                 return Some(Step::Register);
             }
@@ -222,6 +229,15 @@ mod tests {
         assert_eq!(birth.hear(BrokerId(2), &unformed(2)), None);
         assert_eq!(birth.hear(BrokerId(2), &formed(2, &THREE, None)), Some(Step::Register));
         assert_eq!(birth.hear(BrokerId(2), &formed(2, &THREE, Some((100_000, 4)))), begin(100_000, &THREE));
+    }
+
+    /// The recovery retired its disk, of which nothing tells but the refusal of its registration.
+    #[test]
+    fn a_founder_does_not_begin_beside_a_cluster_that_was_recovered() {
+        let mut birth = birth(3, &[1, 2, 3]);
+        let generation = Some(Generation { number: 1, recovery: Uuid::from_u128(7) });
+        let recovered = Hello { generation, ..formed(1, &THREE, None) };
+        assert_eq!(birth.hear(BrokerId(1), &recovered), Some(Step::Register));
     }
 
     /// It died between its registration and the sync of its replica's beginning.

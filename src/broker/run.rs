@@ -440,6 +440,10 @@ fn peer_config(settings: &Settings, folder: &DataFolder, shared: &Shared) -> Pee
     let identity = &folder.identity;
     PeerConfig {
         hello: peers::hello(shared.clone(), identity.disk),
+        generation: {
+            let generation = shared.generation.clone();
+            Arc::new(move || *generation.borrow())
+        },
         silence_timeout: settings.peer_silence,
         ..PeerConfig::new(
             identity.cluster.clone(),

@@ -24,16 +24,14 @@ pub(super) fn check(
         std::cmp::Ordering::Equal => {
             let text = format!(
                 "the metadata was recovered from two disks: broker {id} holds generation {theirs}, the other side {ours}. \
-                 Only one of them can go on: stop the other, and have its broker come back with an empty disk, under \
-                 a new broker id"
+                 Only one of them can go on: stop the other, and have its broker come back with an empty disk"
             );
             return Err(Refusal::new(RefusalKind::OtherRecovery, text));
         }
     };
     let text = format!(
         "the metadata was recovered from another disk, which began generation {newer}; this disk is of generation {older} \
-         and what it holds of the metadata is void. Come back with an empty disk, under a new broker \
-         id: chronik-broker format --join"
+         and what it holds of the metadata is void. Come back with an empty disk: chronik-broker format"
     );
     Err(Refusal::new(kind, text))
 }

@@ -100,8 +100,8 @@ impl Node {
         let disk = them.incarnation.disk;
         let Some(owner) = self.retired.read().get(&disk).copied() else { return Ok(()) };
         let text = format!(
-            "disk {disk} was broker {owner}'s and lost its place to another, or that broker was unregistered: empty its \
-             data folder and format it anew"
+            "disk {disk} was broker {owner}'s and lost its place, to another disk, in a recovery, or because that broker \
+             was unregistered: empty its data folder and format it anew"
         );
         Err(Refusal::new(RefusalKind::Retired, text))
     }
@@ -171,12 +171,12 @@ impl Node {
         let (us, them) = (self.identity(), &hello.from);
         check_cluster(&us, them)?;
         check_self(&us, them)?;
-        self.check_retired(them)?;
         if hello.to != us.broker {
             let text = format!("broker {} was dialed, this is broker {}", hello.to, us.broker);
             return Err(Refusal::new(RefusalKind::WrongBroker, text));
         }
         generation::check(self.generation(), them.broker, hello.generation)?;
+        self.check_retired(them)?;
         match self.peer(them.broker) {
             Some(peer) => peer.check(them.incarnation),
             None => self.check_room(&self.peers.read(), them.broker),
@@ -188,12 +188,12 @@ impl Node {
         let (us, them) = (self.identity(), &welcome.from);
         check_cluster(&us, them)?;
         check_self(&us, them)?;
-        self.check_retired(them)?;
         if them.broker != peer.id {
             let text = format!("broker {} was dialed, broker {} answers", peer.id, them.broker);
             return Err(Refusal::new(RefusalKind::WrongBroker, text));
         }
         generation::check(self.generation(), peer.id, welcome.generation)?;
+        self.check_retired(them)?;
         peer.check(them.incarnation)
     }
 

@@ -1,18 +1,20 @@
 //! Rebuilds the cluster's metadata on the disk of a stopped broker: what that would mean, and doing it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId, Term};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, LogIndex, ReplicaId, Term};
 use chronik_core::metadata::{ClusterState, Command, RecoverMetadata};
 use chronik_core::replication::configuration::Configuration;
 use chronik_core::replication::recovery::{self, LAST_EPOCH};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::birth::founder_broker;
 use crate::log::{
-    Damage, DataFolder, Disk, Identity, IdentityError, Log, LogDriver, LogError, Options, RecoveredGroup,
-    WriteError, WriteOp,
+    Damage, DataFolder, Disk, Founder, Identity, IdentityError, Log, LogDriver, LogError, Options,
+    RecoveredGroup, WriteError, WriteOp,
 };
 use crate::quorum::{Group, GroupConfig, GroupFault};
 use crate::stored_metadata::{self, StoredError};
@@ -39,6 +41,8 @@ pub struct Plan {
     pub epoch: Term,
     /// The cluster as of its last entry.
     pub state: ClusterState,
+    /// The voters that the group began with.
+    pub founders: Vec<Founder>,
     /// Replicas of partitions here that are damaged: they are out of service whatever happens to the metadata.
     pub damaged: Vec<Damage>,
 }
@@ -80,6 +84,16 @@ pub enum RecoverError {
         replica: ReplicaId,
         /// Those that are.
         voters: String,
+    },
+    /// Another disk took its place.
+    #[error(
+        "the metadata in {dir} says that disk {disk} lost its place for ever: take the disk of another voter"
+    )]
+    RetiredDisk {
+        /// The folder.
+        dir: PathBuf,
+        /// Its disk.
+        disk: DiskId,
     },
     /// An entry cannot be applied.
     #[error(transparent)]
@@ -146,6 +160,15 @@ impl Plan {
         others
     }
 
+    /// Every disk that took part, but for this one, with its broker: those registered, and those of founders that are not.
+    pub fn retired_disks(&self) -> BTreeMap<DiskId, BrokerId> {
+        let founder = |founder: &Founder| Some((founder.disk, founder_broker(founder.replica)?));
+        let unregistered = |(_, broker): &(DiskId, BrokerId)| self.state.broker(*broker).is_none();
+        let founders = self.founders.iter().filter_map(founder).filter(unregistered);
+        let registered = self.state.brokers().map(|broker| (broker.disk, broker.id));
+        registered.chain(founders).filter(|(disk, _)| *disk != self.identity.disk).collect()
+    }
+
     fn record(&self, generation: Generation, by: &str, unix_ms: i64) -> RecoverMetadata {
         RecoverMetadata {
             generation,
@@ -155,6 +178,7 @@ impl Plan {
             disk: self.identity.disk,
             replica: self.survivor,
             retired: self.retired(),
+            retired_disks: self.retired_disks(),
             last: self.last,
             last_term: self.last_term,
             epoch: self.epoch,
@@ -183,6 +207,9 @@ fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, RecoverError> {
     let last = metadata.log.last_index();
     let (state, broken) = stored_metadata::replay(metadata, &identity.cluster, last);
     broken.map_or(Ok(()), Err)?;
+    if state.retired_disks().contains_key(&identity.disk) {
+        return Err(RecoverError::RetiredDisk { dir: dir.to_owned(), disk: identity.disk });
+    }
     let term = group.role().term;
     let plan = Plan {
         dir: dir.to_owned(),
@@ -195,6 +222,7 @@ fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, RecoverError> {
         term,
         epoch: recovery::epoch_after(term).ok_or(RecoverError::NoEpochLeft { term })?,
         state,
+        founders: metadata.header.founders.clone(),
         damaged: found.iter().filter_map(|group| group.damage.clone()).collect(),
     };
     Ok(Opened { plan, group, log, driver, _folder: folder })

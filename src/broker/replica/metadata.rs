@@ -9,7 +9,7 @@ use chronik_core::metadata::{Applied, Broker, ClusterState, Command, DecodeError
 use tokio::sync::{oneshot, watch};
 
 use super::liveness::Liveness;
-use crate::birth::founder_replica;
+use crate::birth::{founder_broker, founder_replica};
 use crate::log::{EntryKind, Founder, LogEntry};
 use crate::quorum::{Group, GroupRole, ProposeError};
 
@@ -101,10 +101,8 @@ impl Metadata {
     }
 
     fn unregistered_founders(&self) -> impl Iterator<Item = (BrokerId, &Founder)> {
-        let founders = self.founders.iter().filter_map(|founder| {
-            let broker = BrokerId(u32::try_from(founder.replica.0).ok()?);
-            Some((broker, founder))
-        });
+        let founders =
+            self.founders.iter().filter_map(|founder| Some((founder_broker(founder.replica)?, founder)));
         founders.filter(|(broker, founder)| {
             self.state.broker(*broker).is_none() && !self.state.retired_disks().contains_key(&founder.disk)
         })

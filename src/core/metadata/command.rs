@@ -187,6 +187,8 @@ pub struct RecoverMetadata {
     pub replica: ReplicaId,
     /// Members of the group that are so no more.
     pub retired: Vec<ReplicaId>,
+    /// Every other disk that took part, each with its broker: none of them is heard again.
+    pub retired_disks: BTreeMap<DiskId, BrokerId>,
     /// The last entry that the disk had.
     pub last: LogIndex,
     /// The term of that entry.

@@ -84,6 +84,13 @@ impl ClusterState {
         self.next_replica = self.next_replica.saturating_add(skipped);
         self.next_producer_id = self.next_producer_id.saturating_add_unsigned(skipped);
         self.generation = done.generation;
+        for (disk, owner) in &done.retired_disks {
+            self.retire(*disk, *owner);
+        }
+        for broker in self.brokers.values_mut().filter(|broker| self.retired.contains_key(&broker.disk)) {
+            // Its number stays, since partitions name it: another disk may come as it.
+            Arc::make_mut(broker).metadata_replica = None;
+        }
         self.remember(&done.by, done.unix_ms, || Recovered::Metadata {
             generation: done.generation,
             broker: done.broker,
@@ -93,6 +100,20 @@ impl ClusterState {
             retired: done.retired.clone(),
         });
         Applied::MetadataRecovered { generation: done.generation }
+    }
+
+    /// Gives a broker's new disk the replicas that it was given since the disk before was lost in a recovery. That one was
+    /// never heard again, so they have begun nowhere.
+    pub(super) fn give_to(&mut self, disk: DiskId, lost: DiskId) {
+        let begun_nowhere = |replica: &Replica| replica.disk == lost && replica.replica >= self.given_before;
+        let waiting = |topic: &&mut Arc<Topic>| {
+            topic.partitions.iter().flat_map(|partition| &partition.replicas).any(begun_nowhere)
+        };
+        for topic in self.topics.values_mut().filter(waiting) {
+            let partitions = &mut Arc::make_mut(topic).partitions;
+            let replicas = partitions.iter_mut().flat_map(|partition| &mut partition.replicas);
+            replicas.filter(|replica| begun_nowhere(replica)).for_each(|replica| replica.disk = disk);
+        }
     }
 
     /// Whether the partition could go on from that replica: the partition, and the replica that is left.

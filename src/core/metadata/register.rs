@@ -23,8 +23,10 @@ impl ClusterState {
     pub(super) fn register(&mut self, broker: &Broker) -> Result<Applied, Refusal> {
         let Registration { replica, retires } = self.judge_registration(broker)?;
         let replica = replica.unwrap_or_else(|| self.new_replica_id());
-        if let Some(disk) = retires {
-            self.retire(disk, broker.id);
+        if let Some(disk) = retires
+            && !self.retire(disk, broker.id)
+        {
+            self.give_to(broker.disk, disk);
         }
         let registered = Broker { metadata_replica: Some(replica), ..broker.clone() };
         self.brokers.insert(broker.id, Arc::new(registered));
@@ -115,8 +117,9 @@ impl ClusterState {
         replica
     }
 
-    fn retire(&mut self, disk: DiskId, owner: BrokerId) {
-        Arc::make_mut(&mut self.retired).insert(disk, owner);
+    /// False if that disk had lost its place before: then a recovery did it.
+    pub(super) fn retire(&mut self, disk: DiskId, owner: BrokerId) -> bool {
+        Arc::make_mut(&mut self.retired).insert(disk, owner).is_none()
     }
 }
 

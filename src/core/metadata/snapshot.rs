@@ -129,7 +129,8 @@ impl ClusterState {
         if same { Ok(()) } else { Err("indexes and topics disagree: a name or id is used twice".into()) }
     }
 
-    /// Each broker has a disk of its own, which is not retired, and on it a metadata replica of its own: gives those.
+    /// Each broker has a disk of its own, and on it a metadata replica of its own, unless the disk was retired by a recovery
+    /// and waits to be replaced: gives those.
     fn check_brokers(&self) -> Result<BTreeSet<ReplicaId>, String> {
         let (mut disks, mut replicas) = (BTreeSet::new(), BTreeSet::new());
         for broker in self.brokers() {
@@ -137,17 +138,18 @@ impl ClusterState {
                 id.0 == u64::from(broker.id.0)
                     || (limits::FIRST_REPLICA_ID..self.next_replica).contains(&id.0)
             };
-            let Some(replica) = broker.metadata_replica.filter(|id| given(*id)) else {
-                return Err(format!("broker {} has no metadata replica that was given", broker.id));
-            };
-            if !replicas.insert(replica)
-                || !disks.insert(broker.disk)
-                || self.retired.contains_key(&broker.disk)
-            {
+            if broker.metadata_replica.is_some() == self.retired.contains_key(&broker.disk) {
                 return Err(format!(
-                    "broker {} shares its disk or metadata replica, or its disk is retired",
+                    "broker {} has a metadata replica on a retired disk, or none",
                     broker.id
                 ));
+            }
+            if broker.metadata_replica.is_some_and(|id| !given(id)) {
+                return Err(format!("broker {} has a metadata replica that was not given", broker.id));
+            }
+            let shared = broker.metadata_replica.is_some_and(|id| !replicas.insert(id));
+            if shared || !disks.insert(broker.disk) {
+                return Err(format!("broker {} shares its disk or metadata replica", broker.id));
             }
         }
         Ok(replicas)

@@ -365,10 +365,12 @@ fn what_is_stored_is_read_back_and_checked() {
     assert!(damaged("/next_group", 0.into()).contains("outside"));
     assert!(damaged("/next_replica", 100_001.into()).contains("outside"));
     assert!(damaged("/brokers/1/id", 1.into()).contains("broker 1 appears twice"));
-    assert!(damaged("/brokers/1/metadata_replica", 1.into()).contains("no metadata replica that was given"));
-    assert!(damaged("/brokers/1/metadata_replica", serde_json::Value::Null).contains("no metadata replica"));
+    assert!(
+        damaged("/brokers/1/metadata_replica", 1.into()).contains("a metadata replica that was not given")
+    );
+    assert!(damaged("/brokers/1/metadata_replica", serde_json::Value::Null).contains("on a retired disk, or none"));
     let one = serde_json::json!({disk(2).to_string(): 7});
-    assert!(damaged("/retired", one).contains("its disk is retired"));
+    assert!(damaged("/retired", one).contains("on a retired disk"));
 }
 
 #[test]

@@ -15,10 +15,16 @@ fn rebuilt() -> Command {
         disk: disk(1),
         replica: ReplicaId(1),
         retired: vec![ReplicaId(2), ReplicaId(3)],
+        retired_disks: [2, 3].map(|id| (disk(id), BrokerId(id))).into(),
         last: 6,
         last_term: 2,
         epoch: 1 << 24,
     })
+}
+
+/// The same broker, with a disk that holds nothing yet.
+fn emptied(id: u32, on: u32) -> Broker {
+    Broker { disk: disk(on), metadata_replica: None, ..broker(id) }
 }
 
 fn wanted(survivor: u64, epoch: u64) -> RecoverPartition {
@@ -122,4 +128,47 @@ fn recoveries_are_in_the_snapshot() {
     cluster.must(Command::RecoverPartition(wanted(1, 5)));
     let stored = serde_json::to_string(&cluster.0).unwrap();
     assert_eq!(serde_json::from_str::<ClusterState>(&stored).unwrap(), cluster.0);
+}
+
+#[test]
+fn a_disk_that_was_lost_never_counts_again_and_another_may_come_under_its_broker_s_id() {
+    let mut cluster = one_topic();
+    cluster.must(rebuilt());
+    for lost in [broker(2), emptied(2, 2), emptied(5, 2)] {
+        let refusal = cluster.refused(Command::RegisterBroker(lost));
+        assert_eq!(refusal.code, RefusalCode::RetiredDisk);
+    }
+    assert_eq!(cluster.0.metadata_replica(ReplicaId(2)), None, "its replica is nowhere");
+    cluster.must(Command::RegisterBroker(emptied(2, 12)));
+    let returned = cluster.0.broker(BrokerId(2)).unwrap();
+    assert!(
+        returned.disk == disk(12) && returned.metadata_replica >= Some(cluster.0.given_before_recovery())
+    );
+}
+
+/// Of three, 1 and 2 hold replicas; 3 lost its disk too, and was given another replica since.
+#[test]
+fn what_was_given_to_a_lost_disk_since_is_begun_on_the_one_that_replaces_it() {
+    let mut cluster = one_topic();
+    cluster.must(rebuilt());
+    cluster.must(Command::RecoverPartition(wanted(0, LAST_EPOCH)));
+    cluster.must(Command::CreateTopic(manual(2, "new", &[&[1, 2, 3]])));
+    let on = |cluster: &Cluster, topic: &str| {
+        let replicas = &cluster.0.topic_by_name(topic).unwrap().partitions[0].replicas;
+        replicas.iter().map(|replica| replica.disk).collect::<Vec<_>>()
+    };
+    assert_eq!(on(&cluster, "t"), [1, 2, 3].map(disk));
+    let ids = cluster.members();
+    cluster.must(Command::RegisterBroker(emptied(2, 12)));
+    cluster.must(Command::RegisterBroker(emptied(2, 22)));
+    assert_eq!(
+        (on(&cluster, "t"), on(&cluster, "new")),
+        ([1, 12, 3].map(disk).into(), [1, 12, 3].map(disk).into())
+    );
+    assert_eq!(cluster.members(), ids);
+
+    let mut again = one_topic();
+    again.must(rebuilt());
+    again.must(Command::RegisterBroker(emptied(3, 13)));
+    assert_eq!(on(&again, "t"), [1, 2, 3].map(disk), "an older one may have been begun");
 }
