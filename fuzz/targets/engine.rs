@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use chronik_broker::log::{Log, LogDriver, Options};
+use chronik_broker::birth::Beginning;
+use chronik_broker::log::{Founder, Log, LogDriver, Options};
 use chronik_broker::quorum::{self, Group, GroupConfig, Lane};
 use chronik_broker::replica::{
     self, Engine, EngineConfig, EngineCounts, Event, Liveness, Loss, Now, Partitions, Shared, Transport,
@@ -54,7 +55,9 @@ impl World {
         let log = Arc::new(log);
         let engine = Engine::new(config(), shared(), Arc::clone(&log), recovered, Nowhere, now);
         let mut world = Self { engine, log, driver, now };
-        world.event(Event::StartMetadata { voters: vec![ReplicaId(1)], generation: Generation::BIRTH });
+        let replica = ReplicaId(1);
+        let founders = vec![Founder { replica, disk: owner().disk }];
+        world.event(Event::StartMetadata(Beginning { replica, founders, generation: Generation::BIRTH }));
         (0..30).for_each(|_| world.tick());
         for id in 1..=3 {
             world.propose(Command::RegisterBroker(broker(id)));
@@ -117,12 +120,13 @@ fn shared() -> Shared {
         cluster: watch::Sender::new(Arc::new(ClusterState::new(owner().cluster))),
         partitions: Arc::new(Partitions::default()),
         views: Arc::new(Views::default()),
-        liveness: Arc::new(Liveness::new(OWN)),
+        liveness: Arc::new(Liveness::new(OWN, owner().disk)),
         metadata_leader: watch::Sender::new(None),
         log_stopped: Arc::new(AtomicBool::new(false)),
         counts: Arc::new(EngineCounts::default()),
         formed: watch::Sender::new(None),
         generation: watch::Sender::new(None),
+        metadata_voters: watch::Sender::new(Vec::new()),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn broker(id: u32) -> Broker {
         version: "fuzzed".into(),
         features: FeatureRange::THIS_BUILD,
         incarnation_start: 1,
+        metadata_replica: Some(ReplicaId(id.into())),
     }
 }
 
@@ -129,9 +130,12 @@ pub(super) fn snapshot_seeds() -> Vec<Vec<u8>> {
     let target = Some(vec![BrokerId(3), BrokerId(1)]);
     let topic = TopicRef::Name("orders".into());
     apply(&mut moving, &Command::AlterReassignment(AlterReassignment { topic, partition: 0, target }));
+    let mut emptied = cluster();
+    let other = Broker { disk: DiskId(Uuid::from_u128(9)), metadata_replica: None, ..broker(2) };
+    apply(&mut emptied, &Command::RegisterBroker(other));
     let empty = ClusterState::new("fuzzed".parse().expect("a cluster id"));
     let stored = |state| serde_json::to_vec(state).expect("state is plain data");
-    vec![stored(&empty), stored(&cluster()), stored(&moving)]
+    vec![stored(&empty), stored(&cluster()), stored(&moving), stored(&emptied)]
 }
 
 /// Restores the state of producers; what is taken is stored as it is, and goes on.

@@ -1,6 +1,7 @@
 //! What brokers say to each other: the transport's frames and handshakes, and the engine's frames.
 
 use chronik_broker::birth::Hello;
+use chronik_broker::log::Founder;
 use chronik_broker::{peer, replica};
 use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId};
 use uuid::Uuid;
@@ -27,12 +28,15 @@ pub(super) fn hello(input: &[u8]) {
 }
 
 pub(super) fn hello_seeds() -> Vec<Vec<u8>> {
+    let disk = |number| DiskId(Uuid::from_u128(number));
+    let founder = |number: u64| Founder { replica: ReplicaId(number), disk: disk(number.into()) };
     let known = Hello {
-        formed: Some(vec![ReplicaId(1), ReplicaId(2)]),
+        disk: disk(1),
+        formed: Some(vec![founder(1), founder(2)]),
         generation: Some(Generation::BIRTH),
-        your_disk: Some(DiskId(Uuid::from_u128(1))),
+        you: Some(founder(2)),
     };
-    let unknown = Hello { formed: None, generation: None, your_disk: None };
+    let unknown = Hello { disk: disk(1), formed: None, generation: None, you: None };
     [known, unknown].iter().map(|hello| hello.encode().to_vec()).collect()
 }
 

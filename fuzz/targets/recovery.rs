@@ -199,6 +199,7 @@ fn create(group: GroupId) -> WriteOp {
         voters: vec![ReplicaId(100_000)],
         learners: Vec::new(),
         generation: Generation::BIRTH,
+        founders: Vec::new(),
     };
     WriteOp::CreateGroup { group, header }
 }

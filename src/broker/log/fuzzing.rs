@@ -11,7 +11,7 @@ use super::codec::{
     SEGMENT_HEADER, SegmentHeader, WriteGroupHeader,
 };
 use super::state::{Checkpoint, decode_state, encode_state};
-use super::{GroupHeader, GroupKind, HardState, Identity, mark, scan};
+use super::{Founder, GroupHeader, GroupKind, HardState, Identity, mark, scan};
 
 const SALT: u32 = 7;
 /// So many bytes of a write group may be missing at the end of a file.
@@ -189,6 +189,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         voters: vec![ReplicaId(100_000)],
         learners: Vec::new(),
         generation: Generation::BIRTH,
+        founders: vec![Founder { replica: ReplicaId(1), disk: identity.disk }],
     };
     let checkpoint = Checkpoint { header, state, membership_index: Some(1), first: 1, last: 2, damage: None };
     let predecessor = Predecessor { sequence: 1, ops: 1, crc: 9 };

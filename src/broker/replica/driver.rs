@@ -308,12 +308,13 @@ mod tests {
             cluster: watch::Sender::new(Arc::new(state)),
             partitions: Arc::new(Partitions::default()),
             views: Arc::new(Views::default()),
-            liveness: Arc::new(Liveness::new(own)),
+            liveness: Arc::new(Liveness::new(own, identity.disk)),
             metadata_leader: watch::Sender::new(None),
             log_stopped: Arc::default(),
             counts: Arc::default(),
             formed: watch::Sender::new(None),
             generation: watch::Sender::new(None),
+            metadata_voters: watch::Sender::new(Vec::new()),
         };
         let config = EngineConfig {
             broker: own,

@@ -368,7 +368,10 @@ fn what_is_stored_is_read_back_and_checked() {
     assert!(
         damaged("/brokers/1/metadata_replica", 1.into()).contains("a metadata replica that was not given")
     );
-    assert!(damaged("/brokers/1/metadata_replica", serde_json::Value::Null).contains("on a retired disk, or none"));
+    assert!(
+        damaged("/brokers/1/metadata_replica", serde_json::Value::Null)
+            .contains("on a retired disk, or none")
+    );
     let one = serde_json::json!({disk(2).to_string(): 7});
     assert!(damaged("/retired", one).contains("on a retired disk"));
 }
