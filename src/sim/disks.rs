@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chronik_core::ids::DiskId;
 use uuid::Uuid;
 
-use crate::checks::mirror;
+use crate::checks::mirror::{self, MirrorOp};
 use crate::disk::SimDisk;
 use crate::world::{M, World};
 
@@ -14,6 +14,8 @@ pub struct Aside {
     disk: Arc<SimDisk>,
     id: DiskId,
     contents: mirror::Disk,
+    /// What a write that was under way would make of it.
+    uncertain: Option<Vec<MirrorOp>>,
     damaged: bool,
 }
 
@@ -22,7 +24,13 @@ impl World {
     pub fn replace_disk(&mut self, at: M) {
         self.coverage.count("identity: disk replaced");
         let id = DiskId(Uuid::from_u128(u128::from(self.chance.disks.next())));
-        let new = Aside { disk: Arc::default(), id, contents: mirror::Disk::new(), damaged: false };
+        let new = Aside {
+            disk: Arc::default(),
+            id,
+            contents: mirror::Disk::new(),
+            uncertain: None,
+            damaged: false,
+        };
         let old = self.put_in(at, new);
         self.machines[at].aside = Some(old);
         // Whoever formats it may not know that the cluster exists.
@@ -48,11 +56,12 @@ impl World {
         let contents = std::mem::replace(&mut self.checks.disks[at], disk.contents);
         // What is aside stays what it was, whoever counts it.
         self.checks.keep_copies(&contents);
-        self.checks.interrupted(at, None);
+        let uncertain = self.checks.exchange_uncertain(at, disk.uncertain);
         Aside {
             disk: std::mem::replace(&mut machine.disk, disk.disk),
             id: std::mem::replace(&mut machine.disk_id, disk.id),
             contents,
+            uncertain,
             damaged: std::mem::replace(&mut machine.damaged, disk.damaged),
         }
     }

@@ -102,6 +102,11 @@ impl Checks {
         }
     }
 
+    /// Another disk is in a machine; gives what was uncertain about the one before.
+    pub fn exchange_uncertain(&mut self, at: M, ops: Option<Vec<MirrorOp>>) -> Option<Vec<MirrorOp>> {
+        std::mem::replace(&mut self.uncertain[at], ops)
+    }
+
     /// A process ended while a write was under way.
     pub fn interrupted(&mut self, at: M, ops: Option<Vec<MirrorOp>>) {
         self.uncertain[at] = ops;
