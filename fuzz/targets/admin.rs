@@ -15,6 +15,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let created =
         r#"{"name":"logs","partitions":2,"replication_factor":3,"configs":{"min.insync.replicas":"2"}}"#;
     let altered = r#"{"partitions":4,"configs":{"max.message.bytes":"2000","min.insync.replicas":null}}"#;
+    let recovered = r#"{"by":"ada@host","partitions":[{"group":16,"survivor":100000}]}"#;
     let requests = [
         get("/livez"),
         get("/readyz"),
@@ -28,6 +29,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         with("PATCH", "/v1/topics/orders", altered),
         with("DELETE", "/v1/topics/orders", ""),
         with("POST", "/v1/drain", ""),
+        get("/v1/recovery"),
+        with("POST", "/v1/recovery", recovered),
         with("PUT", "/v1/%6frders", "{}"),
     ];
     let mut seeds: Vec<Vec<u8>> = requests.into_iter().map(String::into_bytes).collect();

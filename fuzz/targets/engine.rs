@@ -161,6 +161,22 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let all = frames.iter().map(|frame| &frame[..]);
     seeds.push(joined([&[1u8][..]].into_iter().chain(all)));
     seeds.push(joined([&[1u8][..], &[2], &[1], &[0]]));
+    seeds.extend(followed(own, other, &metadata));
+    seeds
+}
+
+/// A replica that rests under a leader, and then hears each frame, misses it, or loses it; and one that leads.
+fn followed(own: ReplicaId, other: ReplicaId, frames: &[Bytes]) -> Vec<Vec<u8>> {
+    let spoken = |frame: &Bytes| [&[4], &frame[..]].concat();
+    let rests: Vec<_> =
+        replica::fuzzing::to_rest(PARTITION, other, own, BrokerId(2)).iter().map(spoken).collect();
+    let led: Vec<_> = replica::fuzzing::to_elect(PARTITION, other, own).iter().map(spoken).collect();
+    let then = frames.iter().map(spoken).chain([vec![1], vec![2], vec![3]]);
+    let joined =
+        |first: &[Vec<u8>], last: &[u8]| joined(first.iter().map(|part| &part[..]).chain([last, &[1]]));
+    let mut seeds: Vec<_> = then.map(|last| joined(&rests, &last)).collect();
+    let elected = [&[vec![1u8]], &led[..], &[vec![1]]].concat();
+    seeds.push(joined(&elected, &[2]));
     seeds
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId, TopicId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId, TopicId};
 use chronik_core::metadata::{
     AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Broker, ClusterState, Command,
     CompleteReassignment, CreatePartitions, CreateTopic, DeleteTopic, FeatureRange, Listener, NewPartitions,
-    ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas,
+    RecoverMetadata, RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas,
 };
 use chronik_core::replication::producer_state::{
     BatchProducer, ProducerLimits, ProducerSnapshot, ProducerState,
@@ -100,6 +100,26 @@ pub(super) fn command_seeds() -> Vec<Vec<u8>> {
         Command::AlterReassignment(AlterReassignment { topic: orders(), partition: 0, target }),
         Command::CompleteReassignment(CompleteReassignment { group, since: 12 }),
         Command::ReplaceReplica(ReplaceReplica { group, replica }),
+        Command::RecoverPartition(RecoverPartition {
+            group,
+            survivor: replica,
+            epoch: 7,
+            end_offset: 3,
+            by: "ada@host".into(),
+            unix_ms: 1_000,
+        }),
+        Command::RecoverMetadata(RecoverMetadata {
+            generation: Generation { number: 1, recovery: Uuid::from_u128(7) },
+            by: "ada@host".into(),
+            unix_ms: 1_000,
+            broker: BrokerId(1),
+            disk: DiskId(Uuid::from_u128(1)),
+            replica: ReplicaId(1),
+            retired: vec![ReplicaId(2)],
+            last: 9,
+            last_term: 3,
+            epoch: 7,
+        }),
         Command::DeleteTopic(DeleteTopic { topic: TopicRef::Id(TopicId(Uuid::from_u128(9))) }),
     ];
     let encoded: Vec<_> = commands.iter().map(Command::encode).collect();

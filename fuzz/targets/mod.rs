@@ -6,6 +6,7 @@ mod disk;
 mod engine;
 mod metadata;
 mod peers;
+mod rebuild;
 mod recovery;
 
 /// One decoder, or a few that belong together.
@@ -43,6 +44,7 @@ pub static ALL: &[Target] = &[
     target("producers", metadata::producers, (64 * KIB, 64), metadata::producer_seeds),
     target("journal_headers", disk::headers, (16 * KIB, 64), disk::header_seeds),
     target("journal", recovery::run, (MIB, 64), recovery::seeds),
+    target("rebuild", rebuild::run, (4 * MIB + PROTOBUF, 256), rebuild::seeds),
     target("data_folder", disk::identity, (64 * KIB, 64), disk::identity_seeds),
     target("admin", admin::connection, (4 * MIB, 256), admin::seeds),
     target("settings", admin::settings, (256 * KIB, 256), admin::settings_seeds),

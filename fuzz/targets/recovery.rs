@@ -49,27 +49,14 @@ pub(super) fn run(input: &[u8]) {
     let first: Vec<_> = found.iter().map(Summary::of).collect();
     drop((log, driver, found));
 
-    let Some((log, driver, found)) = open(&disk) else {
-        // Salt and owner were known from the first write group alone, and that one was torn.
-        assert!(!has_header(&disk, 1) && !has_header(&disk, 2), "what was recovered can be recovered again");
-        return;
-    };
+    let (log, driver, found) = open(&disk).expect("what was recovered can be recovered again");
     let second: Vec<_> = found.iter().map(Summary::of).collect();
     assert_eq!(second, first);
     goes_on(&disk, log, driver, &found);
 }
 
-/// Whether a segment is there and begins with a header that is whole.
-fn has_header(disk: &SimDisk, number: u32) -> bool {
-    let there = disk.files(".log").into_iter().any(|(path, length)| path == segment(number) && length >= 128);
-    there && {
-        let header = read(disk, &segment(number));
-        crc32c::crc32c(&header[..124]).to_le_bytes() == header[124..128]
-    }
-}
-
 /// Puts the input's files on the disk.
-fn lay_out(disk: &SimDisk, input: &[u8]) -> Option<()> {
+pub(super) fn lay_out(disk: &SimDisk, input: &[u8]) -> Option<()> {
     let (mode, mut rest) = input.split_first()?;
     if mode & MARKED != 0 {
         let (bytes, after) = rest.split_at_checked(MARK)?;
@@ -163,7 +150,7 @@ fn goes_on(disk: &Arc<SimDisk>, log: Log, mut driver: LogDriver, found: &[Recove
     assert_eq!(read_all(&again.log).expect("a whole replica is readable").last(), Some(&entry));
 }
 
-fn empty(index: LogIndex, term: u64, base_offset: i64) -> LogEntry {
+pub(super) fn empty(index: LogIndex, term: u64, base_offset: i64) -> LogEntry {
     LogEntry {
         index,
         term,
@@ -206,43 +193,47 @@ fn create(group: GroupId) -> WriteOp {
 
 /// Journals of two groups, of one segment and of two, with and without their mark, in every mode.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds = Vec::new();
-    for rounds in [1, 3, 12] {
-        let disk = written(rounds);
-        let number = disk.files(".log").len();
-        let (first, second) = match number {
-            1 => (read(&disk, &segment(1)), Vec::new()),
-            // The first segment may be gone already: the last two are there.
-            _ => (read(&disk, &segment(1)), read(&disk, &segment(2))),
-        };
-        for mode in [0, SEALED, SEALED | CHAINED, MARKED, MARKED | SEALED | CHAINED] {
-            let marked = if mode & MARKED == 0 { Vec::new() } else { read(&disk, &mark()) };
-            let length = (first.len() as u32).to_be_bytes();
-            seeds.push([&[mode], &marked[..], &length[..], &first[..], &second[..]].concat());
-        }
-    }
-    seeds
+    [1, 3, 12].into_iter().flat_map(|rounds| in_every_mode(&written(rounds))).collect()
+}
+
+/// The inputs that a disk's journal makes.
+pub(super) fn in_every_mode(disk: &SimDisk) -> Vec<Vec<u8>> {
+    let first = read(disk, &segment(1));
+    // The first segment may be gone already: the last two are there.
+    let second = if disk.files(".log").len() == 1 { Vec::new() } else { read(disk, &segment(2)) };
+    let input = |mode: u8| {
+        let marked = if mode & MARKED == 0 { Vec::new() } else { read(disk, &mark()) };
+        let length = (first.len() as u32).to_be_bytes();
+        [&[mode], &marked[..], &length[..], &first[..], &second[..]].concat()
+    };
+    [0, SEALED, SEALED | CHAINED, MARKED, MARKED | SEALED | CHAINED].map(input).into()
 }
 
 fn written(rounds: u64) -> Arc<SimDisk> {
+    written_by(|submit| {
+        submit(vec![create(GroupId(16)), create(GroupId(17))]);
+        for round in 0..rounds {
+            let (index, offset) = (2 * round + 1, 2 * round as i64);
+            let entries = vec![records(index, 3, offset), empty(index + 1, 3, offset + 2)];
+            let state = HardState { term: 3, vote: 1, commit: index };
+            submit(vec![WriteOp::Append { group: GroupId(16), entries }]);
+            submit(vec![
+                WriteOp::State { group: GroupId(16), state },
+                WriteOp::State { group: GroupId(17), state: HardState { commit: 0, ..state } },
+                WriteOp::Membership { group: GroupId(16), index: 1, bytes: Bytes::from_static(b"members") },
+            ]);
+        }
+    })
+}
+
+/// A disk with a journal of what `write` submits.
+pub(super) fn written_by(write: impl FnOnce(&mut dyn FnMut(Vec<WriteOp>))) -> Arc<SimDisk> {
     let disk = formatted();
     let (log, mut driver, _) = open(&disk).expect("a formatted folder can be opened");
-    let mut submit = |ops: Vec<WriteOp>| {
+    write(&mut |ops| {
         log.submit(ops, Box::new(|result| result.expect("it fits")));
         while driver.write_waiting() {}
-    };
-    submit(vec![create(GroupId(16)), create(GroupId(17))]);
-    for round in 0..rounds {
-        let (index, offset) = (2 * round + 1, 2 * round as i64);
-        let entries = vec![records(index, 3, offset), empty(index + 1, 3, offset + 2)];
-        let state = HardState { term: 3, vote: 1, commit: index };
-        submit(vec![WriteOp::Append { group: GroupId(16), entries }]);
-        submit(vec![
-            WriteOp::State { group: GroupId(16), state },
-            WriteOp::State { group: GroupId(17), state: HardState { commit: 0, ..state } },
-            WriteOp::Membership { group: GroupId(16), index: 1, bytes: Bytes::from_static(b"members") },
-        ]);
-    }
+    });
     driver.rest();
     driver.close();
     disk

@@ -66,6 +66,8 @@ pub(super) const SEGMENT_HEADER: usize = 128;
 pub(super) const GROUP_HEADER: usize = 64;
 pub(super) const OP_HEADER: usize = 96;
 pub(super) const DIRECTORY_ENTRY: usize = 16;
+/// Sequence numbers and indices end here: no journal gets that far, and a few more never overflow.
+pub(super) const LAST: u64 = 1 << 62;
 /// The greatest payload of one operation.
 pub(super) const MAX_PAYLOAD: usize = 128 << 20;
 
@@ -253,8 +255,8 @@ impl WriteGroupHeader {
     fn follows_its_predecessor(&self) -> bool {
         let before = self.predecessor.sequence;
         match self.seal {
-            true => self.sequence == before && self.length == 0 && !self.checkpoint,
-            false => before.checked_add(1) == Some(self.sequence),
+            true => before <= LAST && self.sequence == before && self.length == 0 && !self.checkpoint,
+            false => self.sequence <= LAST && self.sequence == before.saturating_add(1),
         }
     }
 }

@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::codec::Predecessor;
+use super::codec::{LAST, Predecessor};
 use super::disk::{Disk, DiskFile};
 use super::journal::LogError;
 
@@ -111,7 +111,8 @@ fn decode(b: &[u8; SIZE], salt: u32, path: &Path) -> Result<Option<Mark>, LogErr
     let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| b[at + i]));
     let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| b[at + i]));
     let found = u16::from_le_bytes([b[8], b[9]]);
-    if &b[..8] != MAGIC || crc32c::crc32c(&b[..60]) != u32_at(60) || u32_at(12) != salt {
+    let ours = &b[..8] == MAGIC && u32_at(12) == salt && u64_at(16) <= LAST;
+    if !ours || crc32c::crc32c(&b[..60]) != u32_at(60) {
         tracing::warn!(file = %path.display(), "nothing is known of how far the journal was synced");
         return Ok(None);
     }

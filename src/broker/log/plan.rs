@@ -235,7 +235,7 @@ impl<'a> Plan<'a> {
         let group = header.group;
         if group.0 != 0 {
             let staged = self.stage(group);
-            staged.chain += 1;
+            staged.chain = staged.chain.wrapping_add(1);
             header.chain = staged.chain;
         }
         let length = codec::encode_op(&mut self.ops, self.salt, header, payload);

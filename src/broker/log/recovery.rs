@@ -63,31 +63,38 @@ struct Recovery {
     replay: Replay,
     previous: Predecessor,
     gap: Option<Gap>,
+    /// A segment was begun behind these, so that all of them was synced.
+    certified: bool,
 }
 
 pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> Result<Recovered, LogError> {
     let mut segments = open_segments(&**disk, dir)?;
-    let salt = check_headers(&segments, identity)?;
+    let mut told = check_headers(&segments, identity)?;
+    let salt = salt_of(&segments, told)?;
     let (mark, synced) = MarkFile::open(&**disk, dir, salt)?;
-    let (replay, previous) = (Replay::new(dir, measure(&segments)?.bytes), Predecessor::default());
-    let mut recovery = Recovery { salt, synced, replay, previous, gap: None };
-    let count = segments.len();
-    let mut end = SEGMENT_HEADER;
-    for (at, segment) in segments.iter().enumerate() {
-        end = recovery.segment(segment, at + 1 == count)?;
-    }
+    let begin = |segments: &[Arc<Segment>], certified| -> Result<Recovery, LogError> {
+        let (replay, previous) = (Replay::new(dir, measure(segments)?.bytes), Predecessor::default());
+        Ok(Recovery { salt, synced, replay, previous, gap: None, certified })
+    };
+    let mut recovery = begin(&segments, false)?;
+    let mut end = recovery.segments(&segments)?;
+    let mut cut_short = None;
     if end == 0 {
         // The last segment's creation was torn: nothing was ever written behind it.
-        let torn = segments.pop().expect("there is one");
-        tracing::warn!(file = %torn.path.display(), "remove a segment whose creation was cut short");
-        disk.remove(&torn.path).map_err(io_error("remove", &torn.path))?;
-        disk.sync_dir(&segment::folder(dir)).map_err(io_error("sync", dir))?;
+        cut_short = segments.pop();
         let last = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?;
-        end =
-            usize::try_from(last.file.len().map_err(io_error("measure", &last.path))?).unwrap_or(usize::MAX);
+        // The next start has only these to learn from.
+        told = check_headers(&segments, identity)?;
+        salt_of(&segments, told)?;
+        recovery = begin(&segments, true)?;
+        end = recovery.segments(&segments)?;
         recovery.certify_by_creation(last);
     }
     let active = segments.last().ok_or_else(|| LogError::Missing(segment::folder(dir)))?.clone();
+    if end <= SEGMENT_HEADER && told.is_none() {
+        // Cut off, the group that told the salt would leave nothing; next to a damaged header it need not be torn, either.
+        return Err(headless(&active));
+    }
     let size = measure(&segments)?;
     let torn = end_at(&active, end as u64)?;
     recovery.compare_with_mark(&active, end, dir);
@@ -97,6 +104,12 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> 
     let mut position = Position { active, end: end as u64, previous, salt, mark };
     position.certify();
     position.mark.sync().map_err(io_error("sync the mark in", dir))?;
+    // Not before the mark says what its presence said.
+    if let Some(torn) = cut_short {
+        tracing::warn!(file = %torn.path.display(), "remove a segment whose creation was cut short");
+        disk.remove(&torn.path).map_err(io_error("remove", &torn.path))?;
+        disk.sync_dir(&segment::folder(dir)).map_err(io_error("sync", dir))?;
+    }
     hand_over(&**disk, segments, replayed, position, (torn, size))
 }
 
@@ -132,8 +145,8 @@ fn open_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Arc<Segment>>, LogEr
     numbers.into_iter().map(open).collect()
 }
 
-/// Refuses foreign and unknown files by name; gives the journal's salt.
-fn check_headers(segments: &[Arc<Segment>], identity: &Identity) -> Result<u32, LogError> {
+/// Refuses foreign and unknown files by name; gives the journal's salt if a header tells it.
+fn check_headers(segments: &[Arc<Segment>], identity: &Identity) -> Result<Option<u32>, LogError> {
     let mut salt = None;
     for segment in segments {
         let mut bytes = [0; SEGMENT_HEADER];
@@ -161,10 +174,17 @@ fn check_headers(segments: &[Arc<Segment>], identity: &Identity) -> Result<u32, 
             Err(error) => tracing::warn!(file = %segment.path.display(), %error, "read a segment's header"),
         }
     }
-    salt.or_else(|| learn_salt(&segments[0])).ok_or_else(|| {
-        let (file, what) = (segments[0].path.clone(), "no segment has a readable header".to_owned());
-        LogError::Damaged(Damage { file, offset: 0, what })
-    })
+    Ok(salt)
+}
+
+/// As a header told it, else as the first write group does.
+fn salt_of(segments: &[Arc<Segment>], told: Option<u32>) -> Result<u32, LogError> {
+    told.or_else(|| learn_salt(&segments[0])).ok_or_else(|| headless(&segments[0]))
+}
+
+fn headless(first: &Segment) -> LogError {
+    let (file, what) = (first.path.clone(), "no segment has a readable header".to_owned());
+    LogError::Damaged(Damage { file, offset: 0, what })
 }
 
 fn learn_salt(segment: &Segment) -> Option<u32> {
@@ -187,6 +207,15 @@ fn end_at(active: &Segment, end: u64) -> Result<Option<Torn>, LogError> {
 }
 
 impl Recovery {
+    /// Replays them all; gives where the last one ends, as `segment` does.
+    fn segments(&mut self, segments: &[Arc<Segment>]) -> Result<usize, LogError> {
+        let mut end = SEGMENT_HEADER;
+        for (at, segment) in segments.iter().enumerate() {
+            end = self.segment(segment, at + 1 == segments.len())?;
+        }
+        Ok(end)
+    }
+
     /// Replays one segment; gives where it ends, torn bytes left off, or 0 if it was never completely created.
     fn segment(&mut self, segment: &Segment, last: bool) -> Result<usize, LogError> {
         let len = segment.file.len().map_err(io_error("measure", &segment.path))?;
@@ -210,7 +239,7 @@ impl Recovery {
                 bytes.resize(end, 0);
                 pieces = scan::pieces(&bytes, SEGMENT_HEADER, self.salt, self.previous.sequence);
             }
-            if end <= SEGMENT_HEADER && segment.number > 1 {
+            if end <= SEGMENT_HEADER && segment.number > 1 && !self.certified {
                 return Ok(0);
             }
         }
@@ -249,7 +278,7 @@ impl Recovery {
     }
 
     fn is_synced(&self, sequence: u64) -> bool {
-        self.synced.is_some_and(|mark| sequence <= mark.group.sequence)
+        self.certified || self.synced.is_some_and(|mark| sequence <= mark.group.sequence)
     }
 
     /// A segment is created only when all before it is synced: what is unreadable at the end of the one before was not
@@ -258,8 +287,10 @@ impl Recovery {
         let Some(gap) = self.gap.take() else { return };
         let what = "write groups before the next segment's creation are unreadable".to_owned();
         self.replay.lost_in(before.path.clone(), gap.at, what);
-        self.previous =
-            Predecessor { sequence: self.previous.sequence.saturating_add(1), ops: u32::MAX, crc: 0 };
+        // Behind the mark, too: what it names might be found in the gap by the next restart, and more is missing.
+        let synced = self.synced.map_or(0, |mark| mark.group.sequence);
+        let sequence = self.previous.sequence.max(synced).saturating_add(1);
+        self.previous = Predecessor { sequence, ops: u32::MAX, crc: 0 };
     }
 
     /// A journal that does not hold what the mark names has lost write groups. It goes on behind them, so that every

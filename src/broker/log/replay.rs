@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId};
 
-use super::codec::{OP_HEADER, OpHeader, OpKind};
+use super::codec::{LAST, OP_HEADER, OpHeader, OpKind};
 use super::index::{Index, Slot};
 use super::scan::{Body, Found};
 use super::segment;
@@ -186,6 +186,11 @@ impl Replay {
     }
 
     fn op(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
+        let of_the_journal = matches!(header.kind, OpKind::Manifest | OpKind::DropSegment);
+        if of_the_journal != (header.group.0 == 0) {
+            return self
+                .lost(at, format!("{:?} cannot be an operation of group {}", header.kind, header.group));
+        }
         match header.kind {
             OpKind::Manifest => self.manifest(payload),
             OpKind::DropSegment => {
@@ -259,7 +264,7 @@ impl Replay {
 
     fn change(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
         let group = header.group;
-        if self.replicas.get(&group).is_none_or(|replica| replica.chain + 1 != header.chain) {
+        if self.replicas.get(&group).is_none_or(|replica| replica.chain.wrapping_add(1) != header.chain) {
             let damage = self.loss_before(at);
             self.hit(group, damage);
         }
@@ -360,7 +365,7 @@ impl Replica {
     fn change(&mut self, header: &OpHeader, slot: Slot, payload: Option<&[u8]>, most: u64) -> bool {
         match header.kind {
             OpKind::Entry => {
-                if header.index < self.index.first {
+                if !(self.index.first..=LAST).contains(&header.index) {
                     return false;
                 }
                 self.index.truncate(header.index);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chronik_core::ids::{GroupId, LogIndex};
 use serde::{Deserialize, Serialize};
 
+use super::codec::LAST;
 use super::group_log::GroupLog;
 use super::types::{Damage, GroupHeader, HardState};
 
@@ -60,7 +61,9 @@ impl Checkpoint {
     pub(super) fn decode(payload: &[u8]) -> Option<(Self, Bytes)> {
         let (length, rest) = payload.split_first_chunk::<4>()?;
         let (json, membership) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        Some((serde_json::from_slice(json).ok()?, Bytes::copy_from_slice(membership)))
+        let checkpoint: Self = serde_json::from_slice(json).ok()?;
+        let counts = checkpoint.last <= LAST && checkpoint.first <= checkpoint.last + 1;
+        counts.then(|| (checkpoint, Bytes::copy_from_slice(membership)))
     }
 }
 

@@ -140,7 +140,7 @@ pub fn execute(
     recovery: Uuid,
 ) -> Result<(Plan, Generation), RecoverError> {
     let Opened { plan, mut group, log, mut driver, _folder } = open(disk, dir)?;
-    let generation = Generation { number: plan.state.generation().number + 1, recovery };
+    let generation = Generation { number: plan.state.generation().number.saturating_add(1), recovery };
     let record = Command::RecoverMetadata(plan.record(generation, by, unix_ms));
     group.make_only_voter(plan.epoch, vec![record.encode()])?;
     write(&mut group, &log, &mut driver).map_err(|failed| failed.within(dir))?;

@@ -22,18 +22,8 @@ pub fn frame(bytes: &[u8]) {
 
 /// Frames of every kind about `group`, from its `replica` to another one.
 pub fn samples(group: GroupId, from: ReplicaId, to: ReplicaId, leader: BrokerId) -> Vec<Bytes> {
-    let at = ViewVersion { term: 3, version: 4 };
-    let view = PartitionView {
-        group,
-        topic: TopicId(Uuid::from_u128(1)),
-        partition: 0,
-        leader,
-        at,
-        isr: vec![leader],
-        effective_min_isr: 1,
-        provisional: false,
-        metadata_index: 5,
-    };
+    let view = view(group, leader);
+    let at = view.at;
     let frames = [
         Frame::HighWatermarks(vec![LeaderHighWatermark { group, term: 3, index: 2 }]),
         Frame::Views(vec![view]),
@@ -50,4 +40,37 @@ pub fn samples(group: GroupId, from: ReplicaId, to: ReplicaId, leader: BrokerId)
     let raft =
         quorum::fuzzing::messages(from, to).into_iter().map(|message| Frame::Raft(vec![(group, message)]));
     frames.into_iter().chain(raft).map(|frame| frame.encode()).collect()
+}
+
+fn view(group: GroupId, leader: BrokerId) -> PartitionView {
+    PartitionView {
+        group,
+        topic: TopicId(Uuid::from_u128(1)),
+        partition: 0,
+        leader,
+        at: ViewVersion { term: 3, version: 4 },
+        isr: vec![leader],
+        effective_min_isr: 1,
+        provisional: false,
+        metadata_index: 5,
+    }
+}
+
+/// What a leader says until its follower rests.
+pub fn to_rest(group: GroupId, from: ReplicaId, to: ReplicaId, leader: BrokerId) -> Vec<Bytes> {
+    let (term, end) = (3, 1);
+    let words = quorum::fuzzing::first_words(from, to, term);
+    let words = words.into_iter().map(|message| Frame::Raft(vec![(group, message)]));
+    let known = [
+        Frame::Views(vec![view(group, leader)]),
+        Frame::HighWatermarks(vec![LeaderHighWatermark { group, term, index: end }]),
+        Frame::Quiet(vec![QuietGroup { group, term, end }]),
+    ];
+    words.chain(known).map(|frame| frame.encode()).collect()
+}
+
+/// What a voter says that elects a replica in the first term.
+pub fn to_elect(group: GroupId, from: ReplicaId, to: ReplicaId) -> Vec<Bytes> {
+    let answers = quorum::fuzzing::assent(from, to, 1);
+    answers.into_iter().map(|message| Frame::Raft(vec![(group, message)]).encode()).collect()
 }

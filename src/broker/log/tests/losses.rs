@@ -392,16 +392,35 @@ fn damage_before_a_segment_whose_creation_was_torn_is_told() {
     let (bytes, places) = places(&history);
     let last = places.iter().rev().find(|place| !place.header.seal).unwrap();
     let header = SegmentHeader { identity: history.folder.identity.clone(), salt: history.salt, number: 2 };
-    for created in [0, 32, SEGMENT_HEADER] {
-        let folder = history.copy(None);
+    for (created, marked) in [(0, false), (32, false), (SEGMENT_HEADER, false), (0, true), (32, true)] {
+        let folder = if marked { history.copy_as_left() } else { history.copy(None) };
         let mut first = bytes[..last.bytes.end].to_vec();
         first[last.bytes.start + 20] ^= 1;
         fs::write(folder.segment(1), first).unwrap();
         fs::write(folder.segment(2), &header.encode()[..created]).unwrap();
-        let case = format!("{created} bytes of the second segment");
+        let case = format!("{created} bytes of the second segment, mark {marked}");
         let (log, seen) = look(&folder);
         assert!(seen.check(history.last(), &case) > 0, "{case}: nobody lost anything");
         drop(log);
         check_lasting(&folder, history.last(), &seen.damaged(), &case);
+    }
+}
+
+/// Behind a damaged header the first write may be damaged, too, and not torn: nothing tells which, so nothing is cut off.
+#[test]
+fn a_first_write_that_is_not_whole_behind_an_unreadable_header_is_refused_each_time() {
+    let history = History::write(1 << 20, changes());
+    let (bytes, places) = places(&history);
+    let first = &places[0];
+    for until in [first.bytes.start + 70, first.bytes.end - 1] {
+        let folder = history.copy(None);
+        let mut segment = bytes[..until].to_vec();
+        segment[3] ^= 1;
+        fs::write(folder.segment(1), &segment).unwrap();
+        for _ in 0..2 {
+            let refused = folder.try_open().err().expect("nobody can tell what was there").to_string();
+            assert!(refused.ends_with("no segment has a readable header"), "{refused}");
+        }
+        assert_eq!(fs::read(folder.segment(1)).unwrap(), segment, "it is as it was");
     }
 }
