@@ -25,8 +25,6 @@ pub struct Target {
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// What protobuf takes for one field at most before its bytes are there; it fails then, and gives it back.
-const PROTOBUF: usize = 10 * MIB;
 
 /// Every target.
 pub static ALL: &[Target] = &[
@@ -36,15 +34,15 @@ pub static ALL: &[Target] = &[
     target("peer_frame", peers::frame, (512 * KIB, 16), peers::seeds),
     target("peer_handshake", peers::handshake, (512 * KIB, 16), peers::seeds),
     target("peer_hello", peers::hello, (16 * KIB, 16), peers::hello_seeds),
-    target("engine_frame", peers::engine_frame, (PROTOBUF, 64), peers::engine_frame_seeds),
-    target("engine", engine::run, (8 * MIB + PROTOBUF, 512), engine::seeds),
-    target("membership", engine::membership, (MIB + PROTOBUF, 256), engine::membership_seeds),
+    target("engine_frame", peers::engine_frame, (64 * KIB, 64), peers::engine_frame_seeds),
+    target("engine", engine::run, (8 * MIB, 512), engine::seeds),
+    target("membership", engine::membership, (MIB, 256), engine::membership_seeds),
     target("command", metadata::commands, (MIB, 256), metadata::command_seeds),
     target("snapshot", metadata::snapshot, (256 * KIB, 256), metadata::snapshot_seeds),
     target("producers", metadata::producers, (64 * KIB, 64), metadata::producer_seeds),
     target("journal_headers", disk::headers, (16 * KIB, 64), disk::header_seeds),
     target("journal", recovery::run, (MIB, 64), recovery::seeds),
-    target("rebuild", rebuild::run, (4 * MIB + PROTOBUF, 256), rebuild::seeds),
+    target("rebuild", rebuild::run, (4 * MIB, 256), rebuild::seeds),
     target("data_folder", disk::identity, (64 * KIB, 64), disk::identity_seeds),
     target("admin", admin::connection, (4 * MIB, 256), admin::seeds),
     target("settings", admin::settings, (256 * KIB, 256), admin::settings_seeds),

@@ -14,6 +14,7 @@ use raft::{Config, RawNode, StateRole};
 
 use super::logger;
 use super::message::{Outgoing, RaftMessage};
+use super::protobuf_bytes;
 use super::storage::{ENTRY_VERSION, GroupStorage};
 use crate::log::{BatchHeader, Damage, EntryKind, GroupLog, HardState, LogEntry};
 
@@ -175,7 +176,7 @@ impl Group {
     /// Opens the replica on its recovered log.
     pub fn open(config: &GroupConfig, log: Arc<GroupLog>, state: HardState) -> Result<Group, GroupFault> {
         let membership = match &config.membership {
-            Some(stored) => protobuf::Message::parse_from_carllerche_bytes(stored)
+            Some(stored) => protobuf_bytes::decode(stored)
                 .map_err(|error| GroupFault::BadEntry { index: 0, what: format!("membership: {error}") })?,
             None => first_membership(config),
         };
@@ -579,7 +580,7 @@ impl Group {
 
     /// Brings a new configuration into force; gives its bytes, to be stored.
     fn apply_membership(&mut self, entry: &Entry) -> Result<Bytes, GroupFault> {
-        let change: ConfChangeV2 = protobuf::Message::parse_from_carllerche_bytes(&entry.data)
+        let change: ConfChangeV2 = protobuf_bytes::decode(&entry.data)
             .map_err(|error| GroupFault::BadEntry { index: entry.index, what: error.to_string() })?;
         let membership = self.node.apply_conf_change(&change)?;
         let bytes = protobuf::Message::write_to_bytes(&membership).expect("writing to memory cannot fail");

@@ -5,6 +5,8 @@ use chronik_core::ids::{GroupId, ReplicaId};
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
+use super::protobuf_bytes;
+
 /// Which connection a message travels on: votes and heartbeats never queue behind appends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
@@ -131,6 +133,6 @@ impl RaftMessage {
             return Err(MessageError::Cut { missing: size - frame.remaining() });
         }
         let body = frame.split_to(size);
-        Ok((group, RaftMessage(Message::parse_from_carllerche_bytes(&body)?)))
+        Ok((group, RaftMessage(protobuf_bytes::decode(&body)?)))
     }
 }

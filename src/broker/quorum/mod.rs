@@ -6,6 +6,7 @@ mod group;
 mod logger;
 mod message;
 mod only_voter;
+mod protobuf_bytes;
 mod storage;
 
 pub use group::{

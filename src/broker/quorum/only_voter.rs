@@ -12,6 +12,7 @@ use raft::eraftpb::{
 use raft::{Changer, GetEntriesContext, ProgressTracker};
 
 use super::group::{Group, GroupFault, MESSAGE_BYTES, in_order, single};
+use super::protobuf_bytes;
 use super::storage::ENTRY_VERSION;
 use crate::log::EntryKind;
 
@@ -73,7 +74,7 @@ impl Group {
             next = last.index + 1;
             for entry in entries.iter().filter(|entry| entry.get_entry_type() == EntryType::EntryConfChangeV2)
             {
-                let change = protobuf::Message::parse_from_carllerche_bytes(&entry.data)
+                let change = protobuf_bytes::decode(&entry.data)
                     .map_err(|error| GroupFault::BadEntry { index: entry.index, what: error.to_string() })?;
                 apply(&mut members, &change)?;
             }
