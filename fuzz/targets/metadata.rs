@@ -116,6 +116,7 @@ pub(super) fn command_seeds() -> Vec<Vec<u8>> {
             disk: DiskId(Uuid::from_u128(1)),
             replica: ReplicaId(1),
             retired: vec![ReplicaId(2)],
+            retired_disks: BTreeMap::from([(DiskId(Uuid::from_u128(2)), BrokerId(2))]),
             last: 9,
             last_term: 3,
             epoch: 7,

@@ -74,6 +74,7 @@ fn stopped(replica: ReplicaId) -> Arc<SimDisk> {
         voters: (1..=3).map(ReplicaId).collect(),
         learners: vec![ReplicaId(4)],
         generation: Generation::BIRTH,
+        founders: Vec::new(),
     };
     let commands = [
         Command::RegisterBroker(broker(1)),

@@ -110,9 +110,8 @@ struct Summary {
     header: GroupHeader,
     state: HardState,
     membership: Option<(LogIndex, Bytes)>,
-    entries: (LogIndex, LogIndex),
-    offsets: (i64, i64),
-    damaged: bool,
+    /// First and last entry, and the offsets, of a replica that is whole.
+    held: Option<(LogIndex, LogIndex, i64, i64)>,
 }
 
 impl Summary {
@@ -123,9 +122,10 @@ impl Summary {
             header: found.header.clone(),
             state: found.state,
             membership: found.membership.clone(),
-            entries: (log.first_index(), log.last_index()),
-            offsets: (log.start_offset(), log.end_offset()),
-            damaged: found.damage.is_some(),
+            held: found
+                .damage
+                .is_none()
+                .then(|| (log.first_index(), log.last_index(), log.start_offset(), log.end_offset())),
         }
     }
 }
