@@ -8,7 +8,7 @@ STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$
 
 include mk/*.mk
 
-.PHONY: help crds build test test-fast format-check deny clippy imports unit processes processes-quick brokers brokers-stop clean-leftovers
+.PHONY: help crds build test test-fast room format-check deny clippy imports unit processes processes-quick brokers brokers-stop clean-leftovers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,12 +16,15 @@ help: ## this list
 build: ## release binaries of broker and operator in target/release
 	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
 
-test: clean-leftovers format-check imports deny clippy unit fuzz-short processes sim-short scenarios ## all that CI runs
+test: clean-leftovers room format-check imports deny clippy unit fuzz-short processes sim-short scenarios ## all that CI runs
 
 test-fast: format-check imports deny clippy unit fuzz-short processes-quick ## what needs no Kubernetes, the long runs left out
 
 clean-leftovers: ## end what an interrupted run left behind
 	@mk/brokers.sh stop
+
+room: ## whether the disk has room for the tests
+	@mk/room.sh
 
 format-check:
 	$(STEP) cargo fmt --all --check
@@ -43,7 +46,7 @@ crds: ## write the generated CRDs anew
 	$(STEP) cargo run --locked --quiet -p chronik-controller -- crds --dir crds --dir charts/chronik/files/crds
 
 processes: SOME =
-processes: real-processes ## three real brokers, a real client, real kills and cuts; needs root
+processes: kafka-tools real-processes ## three real brokers, a real client, real kills and cuts; needs root
 
 processes-quick: SOME = scenarios:: bad_input:: disks::
 processes-quick: real-processes ## of these only who died, bad input and damaged disks

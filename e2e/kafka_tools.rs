@@ -11,9 +11,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A tool by Kafka's name for it, such as `kafka-topics`, asking `bootstrap`.
 pub fn tool(name: &str, bootstrap: &str) -> Program {
+    Program::new(path(name)).args(["--bootstrap-server", bootstrap]).within(LIMIT)
+}
+
+/// Where a tool is.
+pub(crate) fn path(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/kafka/bin").join(name);
     assert!(path.exists(), "{} is missing: run make kafka-tools", path.display());
-    Program::new(path).args(["--bootstrap-server", bootstrap]).within(LIMIT)
+    path
 }
 
 /// `kafka-topics --describe`: each partition with leader and ISR.

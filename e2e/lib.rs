@@ -14,6 +14,7 @@ pub mod load;
 pub mod moves;
 pub mod program;
 pub mod reading;
+pub mod verifiable;
 pub mod volume;
 pub mod wait;
 pub mod watch;

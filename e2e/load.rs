@@ -18,6 +18,8 @@ use crate::beats::{self, Beats};
 /// What became of the records.
 #[derive(Default)]
 pub struct Book {
+    /// What stands before the number in a payload.
+    pub prefix: &'static str,
     /// Acknowledged: number by partition and offset.
     pub acked: BTreeMap<(i32, i64), u64>,
     /// When each acknowledgement came.
@@ -28,10 +30,31 @@ pub struct Book {
     pub clashes: Vec<(i32, i64)>,
 }
 
-#[derive(Clone, Default)]
+impl Book {
+    /// The payload of the record of that number.
+    pub fn payload(&self, number: u64) -> String {
+        format!("{}{number}", self.prefix)
+    }
+
+    /// A record was acknowledged just now.
+    pub(crate) fn acknowledge(&mut self, partition: i32, offset: i64, number: u64) {
+        self.beats.note(partition);
+        if self.acked.insert((partition, offset), number).is_some() {
+            self.clashes.push((partition, offset));
+        }
+    }
+}
+
+const PREFIX: &str = "record ";
+
+#[derive(Clone)]
 struct Keeper(Arc<Mutex<Book>>);
 
 impl Keeper {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Book { prefix: PREFIX, ..Book::default() })))
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().expect("the book")
     }
@@ -45,13 +68,7 @@ impl ProducerContext for Keeper {
     fn delivery(&self, result: &DeliveryResult<'_>, number: Box<u64>) {
         let mut book = self.book();
         match result {
-            Ok(message) => {
-                let place = (message.partition(), message.offset());
-                book.beats.note(place.0);
-                if book.acked.insert(place, *number).is_some() {
-                    book.clashes.push(place);
-                }
-            }
+            Ok(message) => book.acknowledge(message.partition(), message.offset(), *number),
             Err((error, _)) => book.failed.push((*number, text(error))),
         }
     }
@@ -91,7 +108,7 @@ pub fn one_try(bootstrap: &str) -> ClientConfig {
 
 /// Sends one record to each partition and says what came of each: `Ok`, or Kafka's error by name.
 pub fn send_each(config: &ClientConfig, topic: &str, partitions: usize) -> Vec<Result<i64, String>> {
-    let keeper = Keeper::default();
+    let keeper = Keeper::new();
     let producer: ThreadedProducer<Keeper> = config.create_with_context(keeper.clone()).expect("a producer");
     for partition in 0..partitions {
         let number = partition as u64;
@@ -117,7 +134,7 @@ fn send(
     partition: i32,
     number: u64,
 ) -> Result<(), KafkaError> {
-    let payload = format!("record {number}");
+    let payload = format!("{PREFIX}{number}");
     let record = BaseRecord::<(), str, Box<u64>>::with_opaque_to(topic, Box::new(number))
         .partition(partition)
         .payload(payload.as_str());
@@ -134,7 +151,7 @@ pub struct Load {
 impl Load {
     /// Starts to send a record every `pace`.
     pub fn start(config: &ClientConfig, topic: &str, partitions: usize, pace: Duration) -> Self {
-        let (keeper, stop) = (Keeper::default(), Arc::new(AtomicBool::new(false)));
+        let (keeper, stop) = (Keeper::new(), Arc::new(AtomicBool::new(false)));
         let producer: ThreadedProducer<Keeper> =
             config.create_with_context(keeper.clone()).expect("a producer");
         let (stopped, topic) = (Arc::clone(&stop), topic.to_owned());

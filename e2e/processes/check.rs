@@ -26,11 +26,7 @@ pub(crate) fn all_kept(bootstrap: &str, topic: &str, partitions: usize, sent: u6
         }
         for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
             let found = records.get(*offset as usize).map(|record| record.payload.as_str());
-            assert_eq!(
-                found,
-                Some(format!("record {number}").as_str()),
-                "acknowledged at {partition}/{offset}"
-            );
+            assert_eq!(found, Some(book.payload(*number).as_str()), "acknowledged at {partition}/{offset}");
         }
     }
     println!(
@@ -45,7 +41,7 @@ pub(crate) fn read_in_order(diary: &Diary, book: &Book) {
     assert_eq!(diary.breaks, Vec::<String>::new(), "positions that did not go on by one");
     for ((partition, offset), number) in &book.acked {
         if let Some(payload) = diary.read.get(partition).and_then(|read| read.get(*offset as usize)) {
-            assert_eq!(*payload, format!("record {number}"), "read at {partition}/{offset}");
+            assert_eq!(*payload, book.payload(*number), "read at {partition}/{offset}");
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chronik_e2e::cluster::{BROKERS, Cluster};
 use chronik_e2e::{kafka, load, wait};
 use serde_json::json;
+
+use crate::trouble;
 
 const PARTITIONS: usize = 6;
 const SETTLE: Duration = Duration::from_secs(40);
@@ -62,23 +63,13 @@ fn everything_is_there_after_a_full_restart() {
     println!("all three stopped and started: ISR full after {back:?}");
 }
 
-/// The newest journal file of a broker that does not run.
-fn journal(cluster: &Cluster, id: i32) -> PathBuf {
-    let folder = cluster.broker(id).data.join("journal");
-    let files = std::fs::read_dir(folder).expect("the journal");
-    files.map(|file| file.expect("an entry").path()).max().expect("a journal file")
-}
-
 #[test]
 fn a_torn_tail_is_cut() {
     let mut cluster = Cluster::start("torn");
     cluster.create_topic("t", PARTITIONS);
     fill(&cluster, 5);
     cluster.broker_mut(2).kill();
-    // A write that a crash caught half done: nobody was told that it is on disk.
-    let file = OpenOptions::new().write(true).open(journal(&cluster, 2)).expect("the journal");
-    let length = file.metadata().expect("its length").len();
-    file.write_all_at(&[0x5a; 100], length).expect("half a write");
+    trouble::half_a_write(&cluster, 2);
     cluster.await_isr("t", PARTITIONS, &[1, 3], SETTLE);
     fill(&cluster, 1);
     cluster.broker_mut(2).start();
@@ -93,9 +84,7 @@ fn a_replica_that_lost_synced_records_is_not_in_sync_unless_it_got_them_back() {
     cluster.create_topic("t", PARTITIONS);
     fill(&cluster, 5);
     cluster.broker_mut(2).kill();
-    let file = OpenOptions::new().write(true).open(journal(&cluster, 2)).expect("the journal");
-    let length = file.metadata().expect("its length").len();
-    file.set_len(length - 7).expect("cut the last write");
+    trouble::shorten(&cluster, 2);
     cluster.await_isr("t", PARTITIONS, &[1, 3], SETTLE);
     cluster.broker_mut(2).start();
     let look = || {
@@ -119,7 +108,7 @@ fn a_damaged_journal_costs_a_replica_and_no_broker() {
     cluster.create_topic("t", PARTITIONS);
     fill(&cluster, 5);
     cluster.broker_mut(2).kill();
-    let path = journal(&cluster, 2);
+    let path = trouble::journal(&cluster, 2);
     let bytes = std::fs::read(&path).expect("the journal");
     // A record of partition 3, in the middle of its payload.
     let at = bytes.windows(8).position(|window| window == b"record 3").expect("a record") as u64 + 4;
