@@ -24,6 +24,8 @@ pub struct Broker {
     pub log: PathBuf,
     ip: Ipv4Addr,
     voters: String,
+    /// More of its settings, as arguments.
+    pub(crate) settings: Vec<String>,
     child: Option<Child>,
 }
 
@@ -37,7 +39,7 @@ fn binary() -> PathBuf {
 impl Broker {
     pub(crate) fn new(id: i32, folder: PathBuf, ip: Ipv4Addr, voters: String) -> Self {
         let log = folder.join("log");
-        Self { id, data: folder.join("data"), log, ip, voters, child: None }
+        Self { id, data: folder.join("data"), log, ip, voters, settings: Vec::new(), child: None }
     }
 
     /// Its own address.
@@ -116,6 +118,7 @@ impl Broker {
             .args(["--listener", &format!("PLAINTEXT={ip}:{KAFKA}")])
             .args(["--peer-listener", &format!("{ip}:{PEER}")])
             .args(["--admin-listener", &format!("{ip}:{ADMIN}")])
+            .args(&self.settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -27,6 +27,11 @@ pub struct Grown {
 impl Grown {
     /// Formats and starts so many brokers, of which the first `founders` found the cluster; returns once they serve.
     pub fn start(name: &str, founders: i32, brokers: i32) -> Self {
+        Self::start_with(name, founders, brokers, &[])
+    }
+
+    /// The same with more settings for each, as arguments.
+    pub fn start_with(name: &str, founders: i32, brokers: i32, settings: &[&str]) -> Self {
         let folder =
             tempfile::Builder::new().prefix(&format!("chronik-{name}-")).tempdir().expect("a folder");
         let net = [127, 16 + (std::process::id() % 200) as u8, CLUSTERS.fetch_add(1, Ordering::Relaxed)];
@@ -36,7 +41,9 @@ impl Grown {
         let broker = |id: i32| {
             let home = folder.path().join(id.to_string());
             std::fs::create_dir(&home).expect("a broker's folder");
-            Broker::new(id, home, ip(id), voters.join(","))
+            let mut broker = Broker::new(id, home, ip(id), voters.join(","));
+            broker.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            broker
         };
         let mut grown =
             Self { name: name.to_owned(), brokers: (1..=brokers).map(broker).collect(), folder: None };

@@ -11,6 +11,7 @@ mod full_disk;
 mod hostile;
 mod lag;
 mod links;
+mod many_moves;
 mod membership;
 mod quiet;
 mod recovery;

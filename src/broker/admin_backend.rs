@@ -126,6 +126,7 @@ impl AdminOf {
         metrics.set_queue(Queue::PeerBulk, self.peers.queued_bytes(Lane::Bulk), bulk.dropped);
         let counts = &self.shared.counts;
         metrics.set_raft_messages(count(&counts.metadata_messages), count(&counts.partition_messages));
+        metrics.set_learner_bytes(count(&counts.learner_bytes));
         metrics.set_peer_bytes("control", control.bytes_sent, control.bytes_received);
         metrics.set_peer_bytes("bulk", bulk.bytes_sent, bulk.bytes_received);
         let others = cluster.brokers().filter(|broker| broker.id != self.local.id);

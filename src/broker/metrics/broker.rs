@@ -52,6 +52,7 @@ pub struct BrokerMetrics {
     peers_up: IntGauge,
     peer_bytes: IntCounterVec,
     raft_messages: IntCounterVec,
+    learner_bytes: IntCounter,
     metadata_applied: IntGauge,
     metadata_leader: IntGauge,
 }
@@ -154,6 +155,11 @@ impl BrokerMetrics {
                 &["group"],
                 "Raft messages sent to other brokers, for the metadata group and for all partitions.",
             )?,
+            learner_bytes: counter(
+                r,
+                "chronik_learner_bytes_sent_total",
+                "Bytes of entries sent to new replicas that catch up; reassignment-throttle-bytes-per-second limits them.",
+            )?,
             metadata_applied: gauge(r, "chronik_metadata_applied_index", "Metadata log index applied here.")?,
             metadata_leader: gauge(
                 r,
@@ -211,6 +217,11 @@ impl BrokerMetrics {
     pub fn set_peer_bytes(&self, lane: &str, sent: u64, received: u64) {
         raise(&self.peer_bytes.with_label_values(&[lane, "sent"]), sent);
         raise(&self.peer_bytes.with_label_values(&[lane, "received"]), received);
+    }
+
+    /// Bytes of entries sent to learners since the start.
+    pub fn set_learner_bytes(&self, bytes: u64) {
+        raise(&self.learner_bytes, bytes);
     }
 
     /// Raft messages sent since the start.

@@ -152,6 +152,7 @@ fn the_inside_is_seen() {
     metrics.broker.request_memory().waits.inc();
     metrics.broker.set_peers_up(2);
     metrics.broker.set_peer_bytes("control", 5, 6);
+    metrics.broker.set_learner_bytes(9);
     metrics.broker.set_metadata(77, true);
     metrics.partitions.set_changes(2, 1, 3);
     metrics.partitions.set_replicas(6, 1, 4);
@@ -171,6 +172,7 @@ fn the_inside_is_seen() {
         "chronik_request_memory_waits_total 1",
         "chronik_peers_up 2",
         r#"chronik_peer_bytes_total{direction="received",lane="control"} 6"#,
+        "chronik_learner_bytes_sent_total 9",
         "chronik_metadata_applied_index 77",
         "chronik_metadata_leader 1",
         "chronik_isr_shrinks_total 2",

@@ -175,6 +175,7 @@ const STAYS_AT_0: &[&str] = &[
     "chronik_follower_lag_ms_max",
     "chronik_isr_expands_total",
     "chronik_isr_shrinks_total",
+    "chronik_learner_bytes_sent_total",
     "chronik_log_disk_full",
     "chronik_log_write_failures_total",
     "chronik_offline_partitions",

@@ -104,13 +104,16 @@ pub struct EngineCounts {
     pub partition_messages: AtomicU64,
     /// Raft messages sent for the metadata group.
     pub metadata_messages: AtomicU64,
+    /// Bytes of entries sent to learners.
+    pub learner_bytes: AtomicU64,
 }
 
 impl EngineCounts {
-    fn sent(&self, group: GroupId) {
+    fn sent(&self, group: GroupId, learner_bytes: usize) {
         let count =
             if group == GroupId::METADATA { &self.metadata_messages } else { &self.partition_messages };
         count.fetch_add(1, Ordering::Relaxed);
+        self.learner_bytes.fetch_add(learner_bytes as u64, Ordering::Relaxed);
     }
 }
 

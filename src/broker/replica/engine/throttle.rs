@@ -17,10 +17,7 @@ impl Throttle {
 
     /// Whether a message may go. One that may not is lost to raft, which sends it again with a later heartbeat.
     pub(super) fn admits(&mut self, group: &Group, message: &Outgoing, now_ms: u64) -> bool {
-        self.bytes_per_second == 0
-            || !message.message.is_append()
-            || !group.is_learner(message.to)
-            || self.take(message.message.entry_bytes(), now_ms)
+        self.bytes_per_second == 0 || self.take(learner_bytes(group, message), now_ms)
     }
 
     /// A message larger than what is left may still go, and the next ones wait the longer.
@@ -37,6 +34,12 @@ impl Throttle {
         }
         admitted
     }
+}
+
+/// Bytes of entries for a learner; 0 for all other messages.
+pub(super) fn learner_bytes(group: &Group, message: &Outgoing) -> usize {
+    let counts = message.message.is_append() && group.is_learner(message.to);
+    if counts { message.message.entry_bytes() } else { 0 }
 }
 
 fn signed(bytes: u64) -> i64 {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use chronik_core::ids::GroupId;
 
+use super::throttle::learner_bytes;
 use super::{Engine, surroundings};
 use crate::log::{LogEntry, WriteError, WriteOp};
 use crate::quorum::{Drained, Outgoing};
@@ -154,7 +155,7 @@ impl<T: Transport> Engine<T> {
                 Some(broker) if self.shared.liveness.is_up(broker) => {
                     if self.throttle.admits(&hosted.group, message, self.now.ms) {
                         self.outbox.push(broker, id, message);
-                        self.shared.counts.sent(id);
+                        self.shared.counts.sent(id, learner_bytes(&hosted.group, message));
                     } else {
                         self.outbox.unreachable(id, message);
                     }
