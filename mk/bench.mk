@@ -16,6 +16,6 @@ bench-journal: ## one journal against a file for each partition, synced, at 1, 1
 	$(STEP) cargo build --locked --release -p chronik-bench-journal
 	@target/release/journal target/bench/journal
 
-idle: ## what PARTITIONS=n idle partitions cost, and what becomes of them when a broker dies and when all start again
+idle: kafka-tools ## what PARTITIONS=n idle partitions cost, and what becomes of them when a broker dies and when all start again
 	$(STEP) cargo build --locked --release -p chronik-broker
 	@bench/idle.py $(PARTITIONS)
