@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::links::{Fault, Links};
 use crate::moves::{self, Move};
 use crate::{admin, wait};
 
@@ -30,7 +31,7 @@ impl Grown {
         Self::start_with(name, founders, brokers, &[])
     }
 
-    /// The same with more settings for each, as arguments.
+    /// The same with more settings for each, as arguments; `{id}` in them stands for its number.
     pub fn start_with(name: &str, founders: i32, brokers: i32, settings: &[&str]) -> Self {
         let folder =
             tempfile::Builder::new().prefix(&format!("chronik-{name}-")).tempdir().expect("a folder");
@@ -42,7 +43,8 @@ impl Grown {
             let home = folder.path().join(id.to_string());
             std::fs::create_dir(&home).expect("a broker's folder");
             let mut broker = Broker::new(id, home, ip(id), voters.join(","));
-            broker.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            broker.settings =
+                settings.iter().map(|setting| setting.replace("{id}", &id.to_string())).collect();
             broker
         };
         let mut grown =
@@ -64,6 +66,21 @@ impl Grown {
     /// The broker of that number, to start or stop it.
     pub fn broker_mut(&mut self, id: i32) -> &mut Broker {
         &mut self.brokers[id as usize - 1]
+    }
+
+    /// Faults for the links between the brokers; none yet.
+    pub fn links(&self) -> Links {
+        Links::new(self.brokers[0].peer().port())
+    }
+
+    /// Cuts in both directions between one broker and all others.
+    pub fn cut_off(&self, id: i32) -> Vec<Fault> {
+        let (one, lost) = (self.broker(id).ip(), 1.0);
+        let others = self.brokers.iter().filter(|other| other.id != id).map(Broker::ip);
+        others
+            .flat_map(|other| [(one, other), (other, one)])
+            .map(|(from, to)| Fault { from, to, lost })
+            .collect()
     }
 
     /// All brokers, as clients' `bootstrap.servers`.

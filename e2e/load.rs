@@ -95,6 +95,14 @@ pub fn idempotent(bootstrap: &str) -> ClientConfig {
     config
 }
 
+/// The same for brokers that may hang: such a one cannot hang up, and this long a client waits for its answer before it turns
+/// to another.
+pub fn impatient(bootstrap: &str) -> ClientConfig {
+    let mut config = idempotent(bootstrap);
+    config.set("request.timeout.ms", "3000").set("socket.timeout.ms", "3000");
+    config
+}
+
 /// Settings of a producer that tells the first error instead of trying again.
 pub fn one_try(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();

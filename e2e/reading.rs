@@ -35,8 +35,16 @@ impl Reading {
     /// Starts to read at the beginning. A position that is reset goes back there, and shows. Its pauses are short: stalls
     /// are then the brokers' doing.
     pub fn start(bootstrap: &str, topic: &str, partitions: usize) -> Self {
+        Self::start_in("", bootstrap, topic, partitions)
+    }
+
+    /// The same for a consumer that stands in a rack.
+    pub fn start_in(rack: &str, bootstrap: &str, topic: &str, partitions: usize) -> Self {
         let consumer: BaseConsumer = ClientConfig::new()
+            .set("client.rack", rack)
             .set("bootstrap.servers", bootstrap)
+            // A broker that hangs cannot hang up.
+            .set("socket.timeout.ms", "3000")
             .set("group.id", "reader")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")

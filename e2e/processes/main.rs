@@ -14,6 +14,7 @@ mod links;
 mod many_moves;
 mod membership;
 mod quiet;
+mod racks;
 mod recovery;
 mod replaced_disks;
 mod rounds;

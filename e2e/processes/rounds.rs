@@ -35,10 +35,7 @@ fn nothing_acknowledged_is_lost_in_rounds_of_real_trouble() {
         .for_each(|t| cluster.create_topic_with(t, PARTITIONS, &[("replica.lag.time.max.ms", "2000")]));
     let links = cluster.links();
     let watches = TOPICS.map(|topic| Watch::start(&cluster, &BROKERS, topic, LOOK));
-    let mut config = load::idempotent(&cluster.bootstrap());
-    // A stopped broker cannot hang up: this long a client waits for its answer before it asks the new leader.
-    config.set("request.timeout.ms", "3000").set("socket.timeout.ms", "3000");
-    let producer = Load::start(&config, "t", PARTITIONS, PACE);
+    let producer = Load::start(&load::impatient(&cluster.bootstrap()), "t", PARTITIONS, PACE);
     let folder = tempfile::tempdir().expect("a folder");
     let java = Verifiable::start(&cluster.bootstrap(), "java", PER_SECOND, folder.path());
     let go_on = || {
