@@ -6,7 +6,9 @@
 //!
 //! A producer without state may begin with any sequence, as in Kafka 4.3 for producers without transactions: its state may
 //! have expired. Kafka can afford that; behind a gate that refuses batches, the second of two pipelined batches could then
-//! slip in before the first one returns. [`refused`](ProducerState::refused) prevents it.
+//! slip in before the first one returns. [`refused`](ProducerState::refused) prevents it. It also gives that second batch
+//! the first one's code where Kafka says that it is out of order: librdkafka takes that for a lost batch, begins a new epoch
+//! for all its partitions, and sends again under it what elsewhere is in the log already.
 //!
 //! Time is Unix milliseconds, given by the caller: it lies in snapshots, which outlive any monotonic clock.
 
@@ -85,7 +87,7 @@ pub enum ProducerError {
         /// The producer's epoch in this log.
         current: i16,
     },
-    /// An earlier batch of this producer, which has no state yet, was refused with this code and has not returned.
+    /// An earlier batch of this producer was refused with this code and has not returned.
     #[error("an earlier batch of the producer was refused with error {code} and must come first")]
     EarlierBatchRefused {
         /// Kafka's code of the first refusal.
@@ -163,7 +165,13 @@ impl ProducerState {
         } else {
             entry.next_sequence()
         };
-        if batch.base_sequence == expected { Ok(Sequencing::New) } else { Err(out_of_order(batch, expected)) }
+        if batch.base_sequence == expected {
+            return Ok(Sequencing::New);
+        }
+        match self.refusals.held_back_behind(expected, batch, now_ms, &self.limits) {
+            Some(code) => Err(ProducerError::EarlierBatchRefused { code }),
+            None => Err(out_of_order(batch, expected)),
+        }
     }
 
     /// A batch entered the log at `index`, by this leader or by replication: what is in the log is the truth, so nothing is
@@ -184,11 +192,17 @@ impl ProducerState {
     }
 
     /// A batch that [`check`](Self::check) found new, or held back for an earlier one, was not appended but refused with
-    /// `code`. It leaves no state; but if its producer has none either, later batches are held back until it returns.
+    /// `code`. It leaves no state, but later batches are held back until it returns.
     pub fn refused(&mut self, batch: &BatchProducer, code: i16, now_ms: u64) {
-        if !self.producers.contains_key(&batch.id) {
-            self.refusals.note(batch, code, now_ms, &self.limits);
+        if let Some(entry) = self.producers.get(&batch.id) {
+            let expected = if batch.epoch > entry.epoch() { 0 } else { entry.next_sequence() };
+            if batch.epoch < entry.epoch() || batch.base_sequence != expected {
+                return;
+            }
+            // What was noted before may be of a tail that was cut since.
+            self.refusals.clear(batch.id);
         }
+        self.refusals.note(batch, code, now_ms, &self.limits);
     }
 
     /// The log from `index` on is gone: so is what followed from it.

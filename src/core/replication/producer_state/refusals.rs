@@ -1,4 +1,4 @@
-//! First batches that were refused before their producer had any state, so that the ones behind them cannot overtake.
+//! Batches that were refused, so that those pipelined behind them neither overtake them nor seem out of order.
 //! Soft state of a leader, never in a snapshot.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,19 @@ impl Refusals {
     ) -> Option<i16> {
         let first = self.0.get(&batch.id).filter(|r| !r.is_given_up(now_ms, limits))?;
         (!first.is_or_precedes(batch)).then_some(first.code)
+    }
+
+    /// The same for a producer whose next sequence is known: only the batch that begins there is one to wait for.
+    pub(super) fn held_back_behind(
+        &self,
+        expected: i32,
+        batch: &BatchProducer,
+        now_ms: u64,
+        limits: &ProducerLimits,
+    ) -> Option<i16> {
+        let first = self.0.get(&batch.id).filter(|r| !r.is_given_up(now_ms, limits))?;
+        let waited_for = (first.epoch, first.base_sequence) == (batch.epoch, expected);
+        (waited_for && batch.base_sequence != 0).then_some(first.code)
     }
 
     /// Notes a refusal. Batches behind the one that must come first change nothing.

@@ -149,12 +149,34 @@ fn a_new_beginning_ends_the_waiting() {
 }
 
 #[test]
-fn a_producer_with_state_needs_no_waiting() {
+fn what_is_pipelined_behind_a_refused_batch_is_not_out_of_order() {
     let mut log = Log::new();
     log.append(batch(1, 0, 0, 5));
+    assert_eq!(log.produce(batch(1, 0, 10, 5)), Err(OUT_OF_ORDER), "nothing was refused");
     log.state.refused(&batch(1, 0, 5, 5), 20, 0);
-    assert_eq!(log.produce(batch(1, 0, 10, 5)), Err(OUT_OF_ORDER));
-    assert_eq!(log.produce(batch(1, 0, 5, 5)), Ok(Sequencing::New));
+    assert_eq!(log.produce(batch(1, 0, 10, 5)), Err(20));
+    log.state.refused(&batch(1, 0, 10, 5), 7, 0);
+    assert_eq!(log.produce(batch(1, 0, 15, 5)), Err(20), "the first one stays the first");
+    assert_eq!(log.produce(batch(1, 0, 5, 5)), Ok(Sequencing::New), "it returns");
+    assert_eq!(log.produce(batch(1, 0, 15, 5)), Err(OUT_OF_ORDER));
+    assert_eq!(log.produce(batch(1, 0, 10, 5)), Ok(Sequencing::New));
+}
+
+#[test]
+fn a_refusal_counts_only_while_its_batch_is_the_next_one() {
+    let mut log = Log::new();
+    log.append(batch(1, 0, 0, 5));
+    let cut = log.append(batch(1, 0, 5, 5));
+    log.state.refused(&batch(1, 0, 10, 5), 20, 0);
+    assert_eq!(log.produce(batch(1, 0, 15, 5)), Err(20));
+    log.state.truncate_from(cut.index);
+    assert_eq!(
+        log.produce(batch(1, 0, 15, 5)),
+        Err(OUT_OF_ORDER),
+        "5 to 9 are missing, too, and nobody refused them"
+    );
+    log.state.refused(&batch(1, 0, 5, 5), 7, 0);
+    assert_eq!(log.produce(batch(1, 0, 10, 5)), Err(7));
 }
 
 #[test]
@@ -176,7 +198,6 @@ fn a_refusal_is_forgotten_once_its_batch_is_in_the_log() {
     let mut log = Log::with(ProducerLimits { expiry_ms: 1_000, ..ProducerLimits::default() });
     log.state.refused(&batch(1, 0, 0, 5), 20, 0);
     log.append(batch(1, 0, 0, 5));
-    log.state.refused(&batch(1, 0, 5, 5), 20, 0);
     log.state.committed(1);
     log.state.expire(1_000);
     assert!(log.state.is_empty());
