@@ -22,6 +22,9 @@ pub struct Book {
     pub prefix: &'static str,
     /// Acknowledged: number by partition and offset.
     pub acked: BTreeMap<(i32, i64), u64>,
+    /// Acknowledged without a word of where: librdkafka takes the success of a later batch for that of one whose answer it
+    /// never got.
+    pub implied: Vec<u64>,
     /// When each acknowledgement came.
     pub beats: Beats,
     /// Failed: number and why.
@@ -31,6 +34,11 @@ pub struct Book {
 }
 
 impl Book {
+    /// How many were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        (self.acked.len() + self.implied.len()) as u64
+    }
+
     /// The payload of the record of that number.
     pub fn payload(&self, number: u64) -> String {
         format!("{}{number}", self.prefix)
@@ -39,7 +47,9 @@ impl Book {
     /// A record was acknowledged just now.
     pub(crate) fn acknowledge(&mut self, partition: i32, offset: i64, number: u64) {
         self.beats.note(partition);
-        if self.acked.insert((partition, offset), number).is_some() {
+        if offset < 0 {
+            self.implied.push(number);
+        } else if self.acked.insert((partition, offset), number).is_some() {
             self.clashes.push((partition, offset));
         }
     }
@@ -180,7 +190,7 @@ impl Load {
 
     /// Acknowledgements so far.
     pub fn acked(&self) -> usize {
-        self.keeper.book().acked.len()
+        self.keeper.book().acknowledged() as usize
     }
 
     /// The last record that was acknowledged so far, by its number.

@@ -53,7 +53,7 @@ fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
         "node of broker {cut_off} cut off: ISR {others:?} in Metadata after {metadata:?}, in Topic.status after \
          {status:?}; longest stall of a partition {stall:?}; full ISR {back:?} after the cable was plugged in again; \
          {sent} sent, {} acknowledged, {read} read back",
-        book.acked.len()
+        book.acknowledged()
     ));
 }
 

@@ -29,9 +29,11 @@ pub(crate) fn all_kept(bootstrap: &str, topic: &str, partitions: usize, sent: u6
             assert_eq!(found, Some(book.payload(*number).as_str()), "acknowledged at {partition}/{offset}");
         }
     }
+    let lost = book.implied.iter().find(|number| !read.contains(&book.payload(**number)));
+    assert_eq!(lost, None, "acknowledged by the success of a later batch, and not there");
     println!(
         "{topic}: {sent} sent, {} acknowledged, {} read back, no gap, none twice",
-        book.acked.len(),
+        book.acknowledged(),
         read.len()
     );
 }

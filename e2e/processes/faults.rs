@@ -127,6 +127,6 @@ fn sigterm_moves_leaderships_first() {
     let (sent, book) = load.finish();
     println!("SIGTERM to broker {leader}: ended after {took:?}, longest stall {stall:?}, {sent} sent");
     assert_eq!(book.failed, Vec::new());
-    assert_eq!(book.acked.len() as u64, sent);
+    assert_eq!(book.acknowledged(), sent);
     assert!(stall <= STALL, "{stall:?}");
 }

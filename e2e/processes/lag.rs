@@ -74,7 +74,7 @@ fn leaves_and_returns(cluster: &mut Cluster, topic: &'static str, reason: &str) 
     in_sync_says(cluster, topic, leader, 3);
     let stall = load.longest_stall(std::time::Instant::now().checked_sub(left + back).expect("a moment"));
     let (sent, book) = load.finish();
-    assert_eq!((book.failed, book.acked.len() as u64), (Vec::new(), sent));
+    assert_eq!((book.acknowledged(), book.failed), (sent, Vec::new()));
     let said = std::fs::read_to_string(&cluster.broker(leader).log).expect("the leader's log");
     let shrink = said.lines().find(|l| l.contains("shrink ISR") && l.contains(&format!("topic={topic}")));
     assert!(shrink.is_some_and(|line| line.contains(&format!("reason={reason}"))), "{shrink:?}");

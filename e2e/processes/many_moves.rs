@@ -55,7 +55,7 @@ fn many_partitions_move_though_two_brokers_die() {
     }
     let (sent, book) = load.finish();
     check::all_kept(&cluster.bootstrap(), "t", half, sent, &book);
-    assert_eq!(book.acked.len() as u64, sent);
+    assert_eq!(book.acknowledged(), sent);
 }
 
 fn make_heavy(cluster: &Grown, partitions: usize) {

@@ -26,7 +26,7 @@ fn nothing_is_lost(cluster: &Grown, load: Load) {
 
 fn all_acknowledged_and_kept(cluster: &Grown, sent: u64, book: &Book) {
     check::all_kept(&cluster.bootstrap(), "t", PARTITIONS, sent, book);
-    assert_eq!(book.acked.len() as u64, sent);
+    assert_eq!(book.acknowledged(), sent);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn elected_leaders_take_over_in_a_moment() {
     }
     let (sent, book) = load.finish();
     assert_eq!(book.failed, Vec::new());
-    assert_eq!(book.acked.len() as u64, sent);
+    assert_eq!(book.acknowledged(), sent);
     stalls.sort_unstable();
     took.sort_unstable();
     println!(

@@ -65,7 +65,7 @@ fn metadata_leader(cluster: &mut Grown) -> i32 {
 fn all_kept(cluster: &Grown, load: Load) {
     let (sent, book) = load.finish();
     check::all_kept(&cluster.bootstrap(), "t", PARTITIONS, sent, &book);
-    assert_eq!(book.acked.len() as u64, sent);
+    assert_eq!(book.acknowledged(), sent);
 }
 
 /// The broker was killed: its disk is emptied, and it comes back; gives its old folder.
