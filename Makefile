@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$((SECONDS - began)) s"; }; step
 
+UNIT = -p chronik-core -p chronik-api -p chronik-broker -p chronik-controller
+
 include mk/*.mk
 
 .PHONY: help crds build test test-fast room format-check deny clippy imports unit processes processes-quick brokers brokers-stop clean-leftovers
@@ -40,7 +42,7 @@ clippy:
 	$(STEP) cargo clippy --locked --workspace --all-targets -- -D warnings
 
 unit: ## unit and property tests
-	$(STEP) cargo test --locked -p chronik-core -p chronik-api -p chronik-broker -p chronik-controller
+	$(STEP) cargo test --locked $(UNIT)
 
 crds: ## write the generated CRDs anew
 	$(STEP) cargo run --locked --quiet -p chronik-controller -- crds --dir crds --dir charts/chronik/files/crds

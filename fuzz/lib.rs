@@ -1,9 +1,10 @@
 //! What outsiders and disks may hand to a broker, one target for each decoder: bytes in, nothing out, and a panic where the
 //! broker would not do what it must. A target panics also where more memory is taken than its bytes explain.
 //!
-//! `libfuzzer.rs` runs a target under libFuzzer (`make fuzz`), `main.rs` runs all of them on stable over the corpus and
+//! `libfuzzer.rs` runs a target under libFuzzer (`make fuzz`), `cli.rs` runs all of them on stable over the corpus and
 //! over mutations that follow from a seed (`make fuzz-short`). See docs/fuzzing.md.
 
+pub mod cli;
 pub mod corpus;
 pub mod mutate;
 mod panics;

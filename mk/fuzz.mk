@@ -11,4 +11,4 @@ fuzz-all: ## the same for every target, one after the other
 	@mk/fuzz.sh all $(SECONDS_EACH)
 
 fuzz-short: ## every target over its corpus and some mutations, without libFuzzer: what every test run does
-	$(STEP) cargo run --locked --quiet -p chronik-fuzz -- --mutations 3000
+	$(STEP) cargo test --locked --quiet $(UNIT) -p chronik-fuzz --test short -- --mutations 3000

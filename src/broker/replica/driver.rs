@@ -290,6 +290,30 @@ mod tests {
         }
     }
 
+    /// Nothing takes what is handed over here: the engine was not started.
+    #[test]
+    fn what_waits_for_the_engine_is_bounded_for_clients_and_for_peers() {
+        const PIECE: usize = 1 << 20;
+        let (engine, _queue) = channel();
+        let frame = Bytes::from(vec![0; PIECE]);
+        let taken = (0..200).filter(|_| engine.submit_frame(BrokerId(2), frame.clone())).count();
+        assert_eq!(taken * PIECE, FRAME_BYTES_WAITING);
+        assert_eq!(engine.waiting_frames().refused as usize, 200 - taken);
+
+        let batch = crate::log::tests::batch(0, 0, 1, PIECE, 1_000);
+        let limits = crate::log::Limits { max_message_bytes: 2 * PIECE, latest_timestamp: i64::MAX };
+        let checked = || crate::log::batch::check(batch.clone(), limits).unwrap();
+        let append = |_| {
+            let request =
+                AppendRequest { batch: checked(), acks: crate::replica::Acks::None, timeout_ms: 1_000 };
+            engine.append(GroupId(16), request).try_recv()
+        };
+        let answers: Vec<_> = (0..100).map(append).collect();
+        let refused = answers.iter().filter(|answer| matches!(answer, Ok(Err(AppendError::Busy)))).count();
+        assert_eq!(100 - refused, APPEND_BYTES_WAITING / batch.len());
+        assert!(answers.iter().all(|answer| !matches!(answer, Ok(Ok(_)))));
+    }
+
     /// An engine that decides nothing must not look like a broker that lives.
     #[tokio::test]
     async fn whoever_waits_for_its_end_hears_of_a_panic() {

@@ -334,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn views_of_more_partitions_than_there_can_be_are_made_up() {
+        let views = Views::default();
+        for group in 0..limits::PARTITIONS as u64 + 10 {
+            views.publish(view(group, LEADER, 1, 1), 0);
+        }
+        assert_eq!(views.table.read().views.len(), limits::PARTITIONS);
+        views.publish(view(7, OTHER, 2, 1), 5);
+        assert_eq!(age(&views, 7, 5), Some(0), "news of those that are known still come");
+    }
+
+    #[test]
     fn one_digest_confirms_all_views_of_a_leader_and_no_others() {
         let (own, heard) = pair();
         heard.publish(view(9, OTHER, 1, 1), 0);

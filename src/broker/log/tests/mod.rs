@@ -76,7 +76,7 @@ pub(super) fn create(group: GroupId) -> WriteOp {
 }
 
 /// A batch of `count` uncompressed records with values of `size` bytes, one millisecond apart from `timestamp` on.
-pub(super) fn batch(base_offset: Offset, epoch: i32, count: usize, size: usize, timestamp: i64) -> Bytes {
+pub(crate) fn batch(base_offset: Offset, epoch: i32, count: usize, size: usize, timestamp: i64) -> Bytes {
     let mut records = BytesMut::new();
     for i in 0..count {
         let mut body = BytesMut::new();
