@@ -22,6 +22,8 @@ static CLUSTERS: AtomicU8 = AtomicU8::new(101);
 pub struct Grown {
     name: String,
     brokers: Vec<Broker>,
+    /// Brokers that are registered.
+    known: usize,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -31,8 +33,17 @@ impl Grown {
         Self::start_with(name, founders, brokers, &[])
     }
 
+    /// The same, but only the first brokers are started; the others may join later.
+    pub fn start_first(name: &str, founders: i32, brokers: i32, started: i32) -> Self {
+        Self::plan(name, founders, brokers, &[]).begin(started)
+    }
+
     /// The same with more settings for each, as arguments; `{id}` in them stands for its number.
     pub fn start_with(name: &str, founders: i32, brokers: i32, settings: &[&str]) -> Self {
+        Self::plan(name, founders, brokers, settings).begin(brokers)
+    }
+
+    fn plan(name: &str, founders: i32, brokers: i32, settings: &[&str]) -> Self {
         let folder =
             tempfile::Builder::new().prefix(&format!("chronik-{name}-")).tempdir().expect("a folder");
         let net = [127, 16 + (std::process::id() % 200) as u8, CLUSTERS.fetch_add(1, Ordering::Relaxed)];
@@ -47,15 +58,43 @@ impl Grown {
                 settings.iter().map(|setting| setting.replace("{id}", &id.to_string())).collect();
             broker
         };
-        let mut grown =
-            Self { name: name.to_owned(), brokers: (1..=brokers).map(broker).collect(), folder: None };
+        let mut grown = Self {
+            name: name.to_owned(),
+            brokers: (1..=brokers).map(broker).collect(),
+            known: 0,
+            folder: None,
+        };
         grown.folder = Some(folder);
         for id in 1..=brokers {
             if id <= founders { grown.broker(id).format() } else { grown.broker(id).format_to_join() }
         }
-        (1..=brokers).for_each(|id| grown.broker_mut(id).start());
-        grown.await_ready();
         grown
+    }
+
+    fn begin(mut self, started: i32) -> Self {
+        (1..=started).for_each(|id| self.broker_mut(id).start());
+        self.known = started as usize;
+        self.await_ready();
+        self
+    }
+
+    /// A broker joins; returns once it serves.
+    pub fn join(&mut self, id: i32) {
+        self.broker_mut(id).start();
+        self.known += 1;
+        self.await_ready();
+    }
+
+    /// Takes a broker that is gone out of the cluster.
+    pub fn unregister(&mut self, id: i32) {
+        let address = self.anyone();
+        let look = || {
+            // Until its death is noticed, the request is refused.
+            let (code, words) = moves::unregister(address, id)?;
+            wait::holds(code == 0, || format!("error {code}: {words}"))
+        };
+        wait::until(&format!("{}: broker {id} unregistered", self.name), SETTLE, look);
+        self.known -= 1;
     }
 
     /// The broker of that number.
@@ -96,7 +135,7 @@ impl Grown {
 
     /// Waits until every running broker says it is ready, and all are known to each.
     pub fn await_ready(&mut self) -> Duration {
-        let (running, all) = (self.running(), self.brokers.len());
+        let (running, all) = (self.running(), self.known);
         let look = || {
             for id in &running {
                 let answer = admin::get(self.broker(*id).admin(), "/readyz")?;

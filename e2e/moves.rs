@@ -1,4 +1,5 @@
-//! Moves of replicas as raw Kafka requests, which librdkafka does not offer: asks for them, lists them, takes them back.
+//! Moves of replicas as raw Kafka requests, which librdkafka does not offer: asks for them, lists them, takes them back; and
+//! brokers that are taken out.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,6 +9,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ELECT_LEADERS: i16 = 43;
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
 const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
+const UNREGISTER_BROKER: i16 = 64;
+
+/// Takes a broker out of the cluster; the answer's code and words.
+pub fn unregister(address: SocketAddr, broker: i32) -> Result<(i16, String), String> {
+    let mut body = Writer::default();
+    body.int(broker);
+    body.bytes(&[0]);
+    let mut answer = ask(address, UNREGISTER_BROKER, 0, &body.0)?;
+    answer.skip(4)?;
+    Ok((answer.short()?, answer.text()?))
+}
 
 /// Has the preferred replicas of these partitions elected; each one's code.
 pub fn elect(address: SocketAddr, topic: &str, partitions: &[i32]) -> Result<Vec<i16>, String> {

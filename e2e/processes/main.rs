@@ -21,3 +21,4 @@ mod rounds;
 mod scenarios;
 mod steady;
 mod trouble;
+mod voters;

@@ -76,7 +76,8 @@ fn refuse_damaged_metadata(log: &Log, recovered: &[RecoveredGroup]) -> Result<()
     match damage {
         None => Ok(()),
         Some(damage) => bail!(
-            "the cluster's metadata on this disk is damaged, and this broker must not take part with it: {damage}"
+            "the cluster's metadata on this disk is damaged, and this broker must not take part with it: {damage}. If the \
+             others hold a majority, empty the data folder and format it anew: the broker comes back as a new one"
         ),
     }
 }

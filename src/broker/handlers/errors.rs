@@ -30,6 +30,7 @@ pub(crate) const UNKNOWN_LEADER_EPOCH: i16 = 75;
 pub(crate) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 pub(crate) const OFFSET_NOT_AVAILABLE: i16 = 78;
 pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
+pub(crate) const BROKER_ID_NOT_REGISTERED: i16 = 102;
 pub(crate) const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
 pub(crate) const UNSUPPORTED_ENDPOINT_TYPE: i16 = 115;
 

@@ -32,6 +32,7 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod partition_state;
 pub(crate) mod produce;
 pub(crate) mod produce_unsupported;
+pub(crate) mod unregister_broker;
 
 use std::sync::Arc;
 

@@ -206,14 +206,25 @@ impl Metadata {
         }
     }
 
-    /// What only liveness tells: no disk takes the place of one that is heard.
+    /// What only liveness tells: no disk takes the place of one that is heard, and no broker that is heard is taken out.
     fn refusal_of(&self, command: &Command, liveness: &Liveness) -> Option<Refusal> {
-        let Command::RegisterBroker(broker) = command else { return None };
-        let disk = self.disk_replaced_by(broker).filter(|disk| liveness.is_up_on(broker.id, *disk))?;
-        let allowed =
-            format!("disk {disk} as long as broker {} is heard with it: stop that one first", broker.id);
-        let field = format!("disk of broker {}", broker.id);
-        Some(Refusal::new(RefusalCode::BrokerAlive, field, broker.disk, allowed))
+        match command {
+            Command::RegisterBroker(broker) => {
+                let disk =
+                    self.disk_replaced_by(broker).filter(|disk| liveness.is_up_on(broker.id, *disk))?;
+                let allowed = format!(
+                    "disk {disk} as long as broker {} is heard with it: stop that one first",
+                    broker.id
+                );
+                let field = format!("disk of broker {}", broker.id);
+                Some(Refusal::new(RefusalCode::BrokerAlive, field, broker.disk, allowed))
+            }
+            Command::UnregisterBroker(wanted) if liveness.is_up(wanted.broker) => {
+                let allowed = "a broker that is not heard any more, and this one is: stop it first";
+                Some(Refusal::new(RefusalCode::InvalidRequest, "broker id", wanted.broker, allowed))
+            }
+            _ => None,
+        }
     }
 
     fn disk_replaced_by(&self, broker: &Broker) -> Option<DiskId> {

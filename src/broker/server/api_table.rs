@@ -87,6 +87,9 @@ static TABLE: &[Api] = &[
         c.queued(list_partition_reassignments::handle)
     }),
     api(ApiKey::DescribeCluster, (0, 2), &layout::DESCRIBE_CLUSTER, |c| c.queued(describe_cluster::handle)),
+    api(ApiKey::UnregisterBroker, (0, 0), &layout::UNREGISTER_BROKER, |c| {
+        c.queued(unregister_broker::handle)
+    }),
     api(ApiKey::DescribeTopicPartitions, (0, 0), &layout::DESCRIBE_TOPIC_PARTITIONS, |c| {
         c.queued(describe_topic_partitions::handle)
     }),

@@ -46,7 +46,8 @@ one_code!(
     DescribeClusterResponse,
     DescribeLogDirsResponse,
     InitProducerIdResponse,
-    ListPartitionReassignmentsResponse
+    ListPartitionReassignmentsResponse,
+    UnregisterBrokerResponse
 );
 
 code_of_each!(

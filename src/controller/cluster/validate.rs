@@ -67,13 +67,10 @@ pub fn validate(cluster: &BrokerCluster, found: &Found, settings: &Settings) -> 
     })
 }
 
-/// Voters of the metadata group for that many brokers: 1 for 1 and 2, 3 for 3 and 4, 5 from 5.
+/// Voters of the metadata group for that many brokers.
 pub fn voters_for(replicas: u32) -> u32 {
-    match replicas {
-        0..=2 => 1,
-        3..=4 => 3,
-        _ => 5,
-    }
+    // At most five.
+    chronik_core::metadata::voters::voters_for(replicas as usize) as u32
 }
 
 /// The id in the status, else the one on the claims, else the resource's own UID: the same in every attempt, so a

@@ -21,6 +21,11 @@ pub enum Applied {
         /// Which.
         broker: BrokerId,
     },
+    /// The broker is registered no more.
+    BrokerUnregistered {
+        /// Which.
+        broker: BrokerId,
+    },
     /// The topic exists.
     TopicCreated {
         /// Its id.
@@ -126,6 +131,7 @@ impl ClusterState {
     fn run(&mut self, command: &Command) -> Result<Applied, Refusal> {
         match command {
             Command::RegisterBroker(broker) => self.register(broker),
+            Command::UnregisterBroker(wanted) => self.unregister(wanted),
             Command::CreateTopic(wanted) => self.create_topic(wanted),
             Command::DeleteTopic(wanted) => {
                 let topic = self.validate_delete_topic(wanted)?;

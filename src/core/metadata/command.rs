@@ -13,6 +13,8 @@ use crate::ids::{BrokerId, DiskId, Generation, GroupId, LogIndex, Offset, Replic
 pub enum Command {
     /// A broker announces itself: first of all its commands, again at each start.
     RegisterBroker(Broker),
+    /// Takes a broker that hosts nothing out of the cluster, and its disk for ever.
+    UnregisterBroker(UnregisterBroker),
     /// Creates a topic.
     CreateTopic(CreateTopic),
     /// Deletes a topic.
@@ -35,6 +37,14 @@ pub enum Command {
     RecoverMetadata(RecoverMetadata),
     /// A person makes one replica all that is left of its partition.
     RecoverPartition(RecoverPartition),
+}
+
+/// See [`Command::UnregisterBroker`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnregisterBroker {
+    /// Which.
+    pub broker: BrokerId,
 }
 
 /// A topic, by name or by id.
@@ -254,7 +264,8 @@ mod kind {
     pub(super) const ALTER_REASSIGNMENT: u16 = 8;
     pub(super) const COMPLETE_REASSIGNMENT: u16 = 9;
     pub(super) const REPLACE_REPLICA: u16 = 10;
-    // 11 to 19 are left to changes of brokers.
+    pub(super) const UNREGISTER_BROKER: u16 = 11;
+    // 12 to 19 are left to changes of brokers.
     pub(super) const RECOVER_METADATA: u16 = 20;
     pub(super) const RECOVER_PARTITION: u16 = 21;
 }
@@ -264,6 +275,7 @@ impl Command {
     pub fn encode(&self) -> Bytes {
         match self {
             Self::RegisterBroker(body) => framed(kind::REGISTER_BROKER, body),
+            Self::UnregisterBroker(body) => framed(kind::UNREGISTER_BROKER, body),
             Self::CreateTopic(body) => framed(kind::CREATE_TOPIC, body),
             Self::DeleteTopic(body) => framed(kind::DELETE_TOPIC, body),
             Self::CreatePartitions(body) => framed(kind::CREATE_PARTITIONS, body),
@@ -292,6 +304,7 @@ impl Command {
         }
         let command = match kind {
             kind::REGISTER_BROKER => serde_json::from_slice(body).map(Self::RegisterBroker),
+            kind::UNREGISTER_BROKER => serde_json::from_slice(body).map(Self::UnregisterBroker),
             kind::CREATE_TOPIC => serde_json::from_slice(body).map(Self::CreateTopic),
             kind::DELETE_TOPIC => serde_json::from_slice(body).map(Self::DeleteTopic),
             kind::CREATE_PARTITIONS => serde_json::from_slice(body).map(Self::CreatePartitions),

@@ -23,7 +23,7 @@ pub use apply::Applied;
 pub use command::{
     AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Command, CompleteReassignment,
     CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, RecoverMetadata,
-    RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas,
+    RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas, UnregisterBroker,
 };
 pub use names::{collision_key, validate_topic_name};
 pub use placement::{Candidate, place};

@@ -1,4 +1,4 @@
-//! A broker's registration: its identity, its age, and that what it says about itself is well formed.
+//! A broker's registration and its end: its identity, its age, and that what it says about itself is well formed.
 //!
 //! A disk is registered once and for one broker, and with it the replica of the metadata group that it holds or is to begin.
 //! A disk that holds nothing yet takes the place of the one that its broker had, which is retired for ever.
@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::apply::Applied;
+use super::command::UnregisterBroker;
 use super::limits;
 use super::refusal::{Refusal, RefusalCode};
 use super::state::{Broker, ClusterState, Listener};
@@ -55,12 +56,50 @@ impl ClusterState {
             let allowed = format!("at most {} in a cluster", limits::BROKERS);
             return Err(Refusal::new(RefusalCode::LimitExceeded, "brokers", self.brokers.len() + 1, allowed));
         }
-        if registration.retires.is_some() && self.retired.len() >= limits::RETIRED_DISKS {
-            let allowed = format!("at most {} in a cluster's life", limits::RETIRED_DISKS);
-            let (code, field) = (RefusalCode::LimitExceeded, "disks that were replaced");
-            return Err(Refusal::new(code, field, self.retired.len() + 1, allowed));
+        if registration.retires.is_some() {
+            self.validate_one_more_retired()?;
         }
         Ok(registration)
+    }
+
+    fn validate_one_more_retired(&self) -> Result<(), Refusal> {
+        if self.retired.len() < limits::RETIRED_DISKS {
+            return Ok(());
+        }
+        let allowed = format!("at most {} in a cluster's life", limits::RETIRED_DISKS);
+        let (code, field) = (RefusalCode::LimitExceeded, "disks that were replaced");
+        Err(Refusal::new(code, field, self.retired.len() + 1, allowed))
+    }
+
+    /// Its disk goes with it for ever; its vote is taken by the metadata group's leader, since no broker has it any more.
+    pub(super) fn unregister(&mut self, wanted: &UnregisterBroker) -> Result<Applied, Refusal> {
+        self.validate_unregister_broker(wanted)?;
+        if let Some(broker) = self.brokers.remove(&wanted.broker) {
+            self.retire(broker.disk, broker.id);
+        }
+        Ok(Applied::BrokerUnregistered { broker: wanted.broker })
+    }
+
+    /// Whether the broker could be taken out: nothing may name it any more.
+    pub fn validate_unregister_broker(&self, wanted: &UnregisterBroker) -> Result<(), Refusal> {
+        let id = wanted.broker;
+        if self.broker(id).is_none() {
+            let allowed = "the id of a registered broker";
+            return Err(Refusal::new(RefusalCode::UnknownBroker, "broker id", id, allowed));
+        }
+        let mut hosted = self.partitions().filter(|(_, partition)| partition.brokers().contains(&id));
+        if let Some((topic, partition)) = hosted.next() {
+            let more = hosted.count();
+            let allowed = format!(
+                "a broker without replicas, and this one has {}, that of {}-{} among them: move them to other brokers \
+                 (kafka-reassign-partitions) or delete their topics first",
+                more + 1,
+                topic.name,
+                partition.number
+            );
+            return Err(Refusal::new(RefusalCode::InvalidRequest, "broker id", id, allowed));
+        }
+        self.validate_one_more_retired()
     }
 
     fn judge_identity(&self, broker: &Broker) -> Result<Registration, Refusal> {

@@ -448,6 +448,7 @@ fn commands() -> impl Strategy<Value = Command> {
             let changes = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
             Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes })
         }),
+        (0u32..6).prop_map(|id| Command::UnregisterBroker(UnregisterBroker { broker: BrokerId(id) })),
         (0u32..6).prop_map(|id| Command::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(id) })),
         (0u16..4).prop_map(|level| Command::SetFeatureLevel(SetFeatureLevel { level })),
     ]

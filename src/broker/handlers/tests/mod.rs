@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod brokers;
+#[cfg(test)]
 mod configs;
 #[cfg(test)]
 mod elections;

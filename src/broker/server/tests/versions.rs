@@ -10,7 +10,7 @@ use crate::handlers::tests::name;
 use crate::server::wire::samples;
 
 /// Key, first and last version: Kafka 4.3's ranges.
-const SERVED: [(i16, i16, i16); 19] = [
+const SERVED: [(i16, i16, i16); 20] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 11),
@@ -29,6 +29,7 @@ const SERVED: [(i16, i16, i16); 19] = [
     (45, 0, 1),
     (46, 0, 0),
     (60, 0, 2),
+    (64, 0, 0),
     (75, 0, 0),
 ];
 
@@ -156,6 +157,7 @@ async fn answer(client: &mut Client, key: ApiKey, version: i16) -> i32 {
         }
         ApiKey::ListPartitionReassignments => of::<ListPartitionReassignmentsResponse>(client, version).await,
         ApiKey::DescribeCluster => of::<DescribeClusterResponse>(client, version).await,
+        ApiKey::UnregisterBroker => of::<UnregisterBrokerResponse>(client, version).await,
         ApiKey::DescribeTopicPartitions => of::<DescribeTopicPartitionsResponse>(client, version).await,
         other => panic!("{other:?} is not served"),
     }

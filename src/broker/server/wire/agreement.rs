@@ -39,6 +39,7 @@ pub(crate) fn both(key: ApiKey, version: i16, body: &Bytes) -> Result<(usize, us
             of::<ListPartitionReassignmentsRequest>(&layout::LIST_PARTITION_REASSIGNMENTS, version, body)
         }
         ApiKey::DescribeCluster => of::<DescribeClusterRequest>(&layout::DESCRIBE_CLUSTER, version, body),
+        ApiKey::UnregisterBroker => of::<UnregisterBrokerRequest>(&layout::UNREGISTER_BROKER, version, body),
         ApiKey::DescribeTopicPartitions => {
             of::<DescribeTopicPartitionsRequest>(&layout::DESCRIBE_TOPIC_PARTITIONS, version, body)
         }

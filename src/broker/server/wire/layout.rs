@@ -219,6 +219,8 @@ pub(crate) static LIST_PARTITION_REASSIGNMENTS: Message = Message {
 pub(crate) static DESCRIBE_CLUSTER: Message =
     Message { flexible_from: 0, body: &plain(&[every(Fixed(1)), from(1, Fixed(1)), from(2, Fixed(1))]) };
 
+pub(crate) static UNREGISTER_BROKER: Message = Message { flexible_from: 0, body: &plain(&[every(INT)]) };
+
 pub(crate) static DESCRIBE_TOPIC_PARTITIONS: Message = Message {
     flexible_from: 0,
     body: &plain(&[

@@ -62,6 +62,7 @@ pub(crate) fn all() -> Vec<(ApiKey, i16, Bytes)> {
     add(ApiKey::AlterPartitionReassignments, 0..=1, |v| encoded(&alter_partition_reassignments(), v));
     add(ApiKey::ListPartitionReassignments, 0..=0, |v| encoded(&list_partition_reassignments(), v));
     add(ApiKey::DescribeCluster, 0..=2, |v| encoded(&describe_cluster(v), v));
+    add(ApiKey::UnregisterBroker, 0..=0, |v| encoded(&unregister_broker(), v));
     add(ApiKey::DescribeTopicPartitions, 0..=0, |v| encoded(&describe_topic_partitions(), v));
     all
 }
@@ -239,6 +240,10 @@ fn list_partition_reassignments() -> ListPartitionReassignmentsRequest {
 
 fn describe_cluster(version: i16) -> DescribeClusterRequest {
     DescribeClusterRequest::default().with_include_fenced_brokers(version >= 2)
+}
+
+fn unregister_broker() -> UnregisterBrokerRequest {
+    UnregisterBrokerRequest::default().with_broker_id(BrokerId(3))
 }
 
 fn describe_topic_partitions() -> DescribeTopicPartitionsRequest {

@@ -86,3 +86,24 @@ fn disks_are_replaced_a_bounded_number_of_times() {
     assert_eq!(refusal.code, RefusalCode::LimitExceeded);
     cluster.registers(empty(4, 4));
 }
+
+#[test]
+fn a_broker_is_unregistered_once_it_hosts_nothing_and_its_disk_never_comes_back() {
+    let mut cluster = Cluster::of_three();
+    let unregister = |id| Command::UnregisterBroker(UnregisterBroker { broker: BrokerId(id) });
+    cluster.must(Command::CreateTopic(manual(1, "t", &[&[1, 3], &[3, 1]])));
+    let refusal = cluster.refused(unregister(3));
+    assert_eq!(refusal.code.kafka_code(), 42);
+    let text = refusal.to_string();
+    assert!(
+        text.starts_with("broker id = 3 is not allowed") && text.contains("has 2, that of t-0"),
+        "{text}"
+    );
+    assert_eq!(cluster.refused(unregister(9)).code.kafka_code(), 102);
+    cluster.must(Command::DeleteTopic(DeleteTopic { topic: TopicRef::Name("t".into()) }));
+    assert_eq!(cluster.must(unregister(3)), Applied::BrokerUnregistered { broker: BrokerId(3) });
+    assert!(cluster.0.broker(BrokerId(3)).is_none());
+    assert_eq!(cluster.refused(Command::RegisterBroker(broker(3))).code, RefusalCode::RetiredDisk);
+    cluster.registers(empty(3, 33));
+    assert_eq!(cluster.replica_of(3), 100_004, "four replicas were given before");
+}
