@@ -124,6 +124,7 @@ impl World {
                     self.register(at);
                 }
             }
+            (Asker::Person, _) => {}
             (Asker::Request(number), Some(applied)) => self.answer(number, Told::Changed(applied)),
             (Asker::Request(number), None) => self.answer(number, Told::Failed { code: 7, route: None }),
         }

@@ -373,12 +373,12 @@ impl World {
 
     // ---- machines -----------------------------------------------------------------------------------------------
 
-    fn bring_down(&mut self, at: M, power: bool) {
+    pub fn bring_down(&mut self, at: M, power: bool) {
         self.machines[at].held_down += 1;
         self.crash(at, power);
     }
 
-    fn bring_up(&mut self, at: M) {
+    pub fn bring_up(&mut self, at: M) {
         self.machines[at].held_down -= 1;
         if self.machines[at].held_down == 0 {
             if !self.machines[at].powered {
@@ -433,7 +433,7 @@ impl World {
         }
     }
 
-    fn cut_off(&mut self, at: M, off: bool) {
+    pub fn cut_off(&mut self, at: M, off: bool) {
         for other in (0..self.machines.len()).filter(|other| *other != at) {
             if off {
                 self.cut(at, other);

@@ -12,6 +12,7 @@ pub mod coverage;
 pub mod disk;
 mod disks;
 mod faults;
+mod last_resort;
 mod moves;
 mod peers;
 mod plan;

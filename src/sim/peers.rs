@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chronik_broker::birth::{Hello, Step, founder_replica};
 use chronik_broker::peer::verdict::{self, Evidence, Verdict};
-use chronik_broker::peer::{DownCause, PeerConfig};
+use chronik_broker::peer::{DownCause, PeerConfig, RefusalKind, generation};
 use chronik_broker::replica::{Event as EngineEvent, Loss};
 use chronik_core::ids::{DiskId, Incarnation};
 
@@ -253,6 +253,10 @@ impl World {
         if !reachable {
             return self.dial_later(at, to, lane);
         }
+        if let Some(out) = self.older_history(at, to) {
+            self.dial_later(at, to, lane);
+            return self.outcast(out, "its history of the metadata was given up".to_owned());
+        }
         let (our_hello, their_hello) = (self.hello(at, to), self.hello(to, at));
         let admitted = self.admission(to, at, own);
         if admitted != Admission::In {
@@ -271,9 +275,17 @@ impl World {
             self.hear_hello(at, to, &their_hello);
             self.hear_hello(to, at, &our_hello);
         }
+        self.check_histories(at, to);
         if self.incarnation(at) == Some(own) && self.incarnation(to) == Some(theirs) {
             self.link(at, to, lane, own, theirs);
         }
+    }
+
+    /// Which of two brokers has to go because they hold different histories of the metadata, as `peer::generation` decides.
+    fn older_history(&self, at: M, to: M) -> Option<M> {
+        let generation = |at: M| *self.machines[at].process.as_ref()?.shared.generation.borrow();
+        let refusal = generation::check(generation(at), broker_id(to), generation(to)).err()?;
+        Some(if refusal.kind == RefusalKind::NewerGeneration { at } else { to })
     }
 
     fn admission(&self, at: M, other: M, life: Incarnation) -> Admission {

@@ -46,6 +46,8 @@ pub struct Plan {
     /// When no producer makes anything, so that partitions come to rest amid the faults.
     lulls: Vec<(Micros, Micros)>,
     pub heal_at: Micros,
+    /// When all disks but one are lost, if they are.
+    pub last_resort: Option<Micros>,
 }
 
 impl Plan {
@@ -82,7 +84,22 @@ impl Plan {
             victim,
             lulls: lulls(random, heal_at),
             heal_at,
+            last_resort: None,
         }
+    }
+
+    /// In some runs a person has to go on from one disk. Then every broker has a replica of everything, for what the
+    /// survivor has none of is lost, and no other disk is damaged.
+    pub fn add_last_resort(&mut self, random: &mut Random) {
+        if !random.one_in(6) {
+            return;
+        }
+        self.last_resort = Some(random.between(8 * SECOND, self.heal_at - 12 * SECOND));
+        self.replication_factor = self.machines;
+        self.faults.retain(|(_, fault)| !fault.kind.damages());
+        self.moves.clear();
+        self.faults_amid_joint.clear();
+        self.victim = None;
     }
 
     /// Whether producers make something then.

@@ -32,6 +32,8 @@ pub enum Asker {
     Registration,
     /// A client's request.
     Request(u64),
+    /// A person, who looks what came of it.
+    Person,
 }
 
 type Answer = oneshot::Receiver<Result<(LogIndex, Applied), CommandError>>;

@@ -14,6 +14,7 @@ use crate::coverage::Coverage;
 use crate::disk::SimDisk;
 use crate::disks::Aside;
 use crate::faults::Fault;
+use crate::last_resort::Step;
 use crate::moves::Move;
 use crate::peers::{Dialed, Link, Timing};
 use crate::plan::Plan;
@@ -73,6 +74,10 @@ pub enum Event {
     VoteGiven(M),
     /// The administrator moves replicas or leaderships.
     Move(Move),
+    /// A person who goes on from the last disk.
+    LastResort(Step),
+    /// A machine that was held down comes up.
+    LetUp(M),
     /// Every fault is over.
     Heal,
     /// Is all well again?
@@ -190,13 +195,14 @@ impl World {
     /// The world of a seed, with nothing running yet.
     pub fn new(seed: u64, readable: bool) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::of(&mut random);
+        let mut plan = Plan::of(&mut random);
         let chance = Chance {
             network: random.fork(),
             disks: random.fork(),
             clients: random.fork(),
             brokers: random.fork(),
         };
+        plan.add_last_resort(&mut random);
         let count = plan.machines;
         let mut world = Self {
             now: 0,
@@ -320,6 +326,9 @@ impl World {
         for (at, wanted) in self.plan.moves.clone() {
             self.at(at, Event::Move(wanted));
         }
+        if let Some(at) = self.plan.last_resort {
+            self.at(at, Event::LastResort(Step::Choose));
+        }
         self.at(self.plan.heal_at, Event::Heal);
     }
 
@@ -390,6 +399,8 @@ impl World {
             Event::End(fault) => self.end(fault),
             Event::VoteGiven(voter) => self.vote_given(voter),
             Event::Move(wanted) => self.begin_move(wanted),
+            Event::LastResort(step) => self.last_resort(step),
+            Event::LetUp(at) => self.let_up(at),
             Event::Heal => self.heal(),
             Event::Settle => self.settle(),
         }

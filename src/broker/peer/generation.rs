@@ -9,11 +9,7 @@ use super::identity::BadField;
 
 /// Refuses `them` unless both hold the same generation, or one of them none yet. What a broker of another generation says
 /// is not to be heard: it may believe in a leader, members and epochs that never were.
-pub(super) fn check(
-    ours: Option<Generation>,
-    id: BrokerId,
-    theirs: Option<Generation>,
-) -> Result<(), Refusal> {
+pub fn check(ours: Option<Generation>, id: BrokerId, theirs: Option<Generation>) -> Result<(), Refusal> {
     let (Some(ours), Some(theirs)) = (ours, theirs) else { return Ok(()) };
     if ours == theirs {
         return Ok(());

@@ -26,7 +26,7 @@ mod event;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod generation;
+pub mod generation;
 mod handle;
 mod handshake;
 mod identity;

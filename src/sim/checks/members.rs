@@ -148,6 +148,16 @@ impl History {
         Ok(())
     }
 
+    /// What is behind an entry was lost.
+    pub fn forget_after(&mut self, index: LogIndex) {
+        self.changes.truncate(self.place(index));
+    }
+
+    /// The place of whoever has applied all of it.
+    pub fn newest_place(&self) -> usize {
+        self.changes.len()
+    }
+
     /// The place in this history of whoever has applied the log up to an index.
     pub fn place(&self, applied: LogIndex) -> usize {
         self.changes.partition_point(|(index, _)| *index <= applied)
@@ -160,7 +170,7 @@ impl History {
 
     /// The members after all that is committed.
     pub fn newest(&self) -> &Configuration {
-        self.at(self.changes.len())
+        self.at(self.newest_place())
     }
 
     /// The members of all places up to one, from another on.

@@ -25,7 +25,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    fn of(entry: &LogEntry) -> Self {
+    pub fn of(entry: &LogEntry) -> Self {
         let tag = (entry.kind == EntryKind::Records).then(|| tag_of(&entry.payload)).flatten();
         Self {
             term: entry.term,

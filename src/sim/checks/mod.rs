@@ -9,6 +9,7 @@ mod members;
 pub mod mirror;
 mod moves;
 mod quiet;
+mod recovery;
 mod replicas;
 mod voters;
 pub mod watch;
@@ -23,6 +24,7 @@ use chronik_core::metadata::ClusterState;
 use self::members::History;
 use self::mirror::{Digest, Disk, MirrorOp};
 use self::moves::{Moving, Replicas};
+use self::recovery::Rebuilt;
 use crate::batch::Tag;
 use crate::time::Micros;
 use crate::world::{M, World};
@@ -55,6 +57,10 @@ pub struct Truth {
     last_op: BTreeMap<u32, u32>,
     /// ISR and leader of every view that a leader published.
     views: BTreeMap<(Term, u64), (BrokerId, Vec<BrokerId>)>,
+    /// The recovery from which it went on, if it did.
+    rebuilt: Option<Rebuilt>,
+    /// The last operation of each producer that was committed and lost in a recovery.
+    lost_ops: BTreeMap<u32, u32>,
 }
 
 impl Truth {
@@ -81,6 +87,8 @@ pub struct Checks {
     replicas: Replicas,
     /// Since when a partition has had no leader, although it could have one.
     leaderless: BTreeMap<usize, Micros>,
+    /// Which history of the metadata is the cluster's: those of lower numbers are void.
+    generation: u32,
     /// Moves under way.
     moves: BTreeMap<GroupId, Moving>,
 }
@@ -193,6 +201,9 @@ impl World {
 
     /// Metadata was applied up to this state.
     pub fn check_metadata(&mut self, at: M) {
+        if self.is_void(at) {
+            return;
+        }
         let Some(process) = &self.machines[at].process else { return };
         let cluster = process.shared.cluster.borrow().clone();
         let bytes = serde_json::to_vec(&*cluster).expect("cluster states serialise");

@@ -26,6 +26,15 @@ pub struct Replicas {
     deleted: BTreeMap<ReplicaId, Mirror>,
 }
 
+impl Replicas {
+    /// What a group's replicas had that are on no disk in a machine.
+    pub(super) fn copies_of(&self, group: GroupId) -> impl Iterator<Item = &Mirror> {
+        let of_group =
+            move |replica: &ReplicaId| self.owners.get(replica).is_some_and(|owner| owner.0 == group);
+        self.deleted.iter().filter(move |(replica, _)| of_group(replica)).map(|(_, mirror)| mirror)
+    }
+}
+
 /// A move that is under way.
 #[derive(Default)]
 pub struct Moving {
@@ -125,7 +134,7 @@ impl World {
         self.check_brokers(&cluster, before.as_deref());
         for (_, partition) in cluster.partitions() {
             let known = before.as_ref().and_then(|before| Some(before.group(partition.group)?.1));
-            self.check_ids(partition, known);
+            self.check_ids(partition, known, cluster.retired_disks());
             self.check_settled_members(partition);
             if let Some(known) = known {
                 self.follow_move(partition, known);
@@ -133,14 +142,25 @@ impl World {
         }
     }
 
-    fn check_ids(&mut self, partition: &Partition, before: Option<&Partition>) {
+    fn check_ids(
+        &mut self,
+        partition: &Partition,
+        before: Option<&Partition>,
+        retired: &BTreeMap<DiskId, BrokerId>,
+    ) {
         let known = &mut self.checks.replicas;
         let mut wrong = None;
         for replica in &partition.replicas {
             let owner = (partition.group, replica.broker, replica.disk);
-            if *known.owners.entry(replica.replica).or_insert(owner) != owner
-                || known.past.contains(&replica.replica)
+            let first = known.owners.entry(replica.replica).or_insert(owner);
+            // What was given to a lost disk since a recovery goes to the one that replaces it.
+            if (first.0, first.1) == (owner.0, owner.1)
+                && retired.contains_key(&first.2)
+                && !known.begun.contains(&replica.replica)
             {
+                *first = owner;
+            }
+            if *first != owner || known.past.contains(&replica.replica) {
                 wrong = Some(replica);
             }
         }

@@ -19,10 +19,16 @@ const CARETAKER_WITHIN: Micros = 6 * SECOND;
 impl World {
     /// After a round.
     pub fn check_replicas(&mut self, at: M) {
+        if self.is_void(at) {
+            return;
+        }
         let Some(process) = &self.machines[at].process else { return };
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
         for state in &states {
             self.recognise(at, state);
+            if self.waits_to_go_on(at, state) {
+                continue;
+            }
             self.check_term(at, state);
             self.check_commit(at, state);
             let before = self.check_high_watermark(at, state);
@@ -148,14 +154,16 @@ impl World {
     }
 
     /// An entry was seen committed for the first time.
-    fn commit(&mut self, group: GroupId, index: LogIndex, digest: Digest) {
+    pub(super) fn commit(&mut self, group: GroupId, index: LogIndex, digest: Digest) {
         let truth = self.checks.groups.entry(group).or_default();
         let (tag, change) = (digest.tag, digest.change.clone());
         truth.committed.push(digest);
         if let Some(tag) = tag.filter(|tag| self.checks.idempotent.contains(&tag.client)) {
             let last = truth.last_op.insert(tag.client, tag.op);
             let expected = last.map_or(0, |last| last + 1);
-            if tag.op != expected {
+            // What was lost in a recovery need not come again.
+            let most = truth.lost_ops.get(&tag.client).map_or(expected, |lost| expected.max(lost + 1));
+            if !(expected..=most).contains(&tag.op) {
                 let text =
                     format!("group {group}, entry {index}: {tag:?} where operation {expected} was next");
                 self.fail("an idempotent producer's batches come once and in order", text);
@@ -310,6 +318,9 @@ impl World {
         let Some(process) = &self.machines[at].process else { return };
         if process.engine.stopped().is_some() {
             return self.check_stopped(at);
+        }
+        if self.is_void(at) {
+            return;
         }
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
         self.check_members(at);

@@ -17,15 +17,15 @@ impl World {
     pub fn check_brokers(&mut self, cluster: &ClusterState, before: Option<&ClusterState>) {
         let mut wrong = None;
         for broker in cluster.brokers() {
-            let replica = broker.metadata_replica.unwrap_or(ReplicaId(0));
             let owner = (GroupId::METADATA, broker.id, broker.disk);
             let known = &mut self.checks.replicas;
-            if *known.owners.entry(replica).or_insert(owner) != owner || known.past.contains(&replica) {
+            if let Some(replica) = broker.metadata_replica
+                && (*known.owners.entry(replica).or_insert(owner) != owner || known.past.contains(&replica))
+            {
                 wrong = Some(format!("{replica} of {broker:?} once was another"));
             }
-            let old =
-                before.and_then(|before| before.broker(broker.id)).filter(|old| old.disk != broker.disk);
-            if let Some(old) = old {
+            let old = before.and_then(|before| before.broker(broker.id));
+            if let Some(old) = old.filter(|old| old.metadata_replica != broker.metadata_replica) {
                 known.past.extend(old.metadata_replica);
                 if !cluster.retired_disks().contains_key(&old.disk) {
                     wrong = Some(format!("{} is gone and not retired", old.disk));
@@ -34,7 +34,9 @@ impl World {
         }
         let disks: BTreeSet<DiskId> = cluster.brokers().map(|broker| broker.disk).collect();
         let retired = |disk: &DiskId| cluster.retired_disks().contains_key(disk);
-        if disks.len() != cluster.brokers().len() || disks.iter().any(retired) {
+        // A disk that was lost in a recovery stands there until another replaces it, and holds nothing.
+        let mut standing = cluster.brokers().filter(|broker| broker.metadata_replica.is_some());
+        if disks.len() != cluster.brokers().len() || standing.any(|broker| retired(&broker.disk)) {
             wrong = Some(format!("{disks:?}, retired {:?}", cluster.retired_disks()));
         }
         let kept = |before: &ClusterState| before.retired_disks().keys().all(retired);

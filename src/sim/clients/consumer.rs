@@ -105,6 +105,9 @@ impl World {
             }
             Told::Failed { code: 1, .. } if reading.read_from.is_none() => {
                 let at = reading.position;
+                if let Some(end) = self.rebuilt_end(place).filter(|end| *end < at) {
+                    return self.reset_position(client, place, end);
+                }
                 let text = format!("partition {place}: position {at} is said to be out of range");
                 self.fail("a consumer's position is never lost", text);
             }
@@ -112,6 +115,14 @@ impl World {
                 (reading.pause_until, reading.read_from) = (now + BACKOFF, None);
             }
             other => panic!("a fetch was answered with {other:?}"),
+        }
+    }
+
+    /// Records up to there are all that a recovery kept: the consumer goes on from their end, as `latest` would have it.
+    fn reset_position(&mut self, client: usize, place: usize, end: Offset) {
+        self.coverage.count("last resort: a consumer was beyond the end");
+        if let Role::Consumer(consumer) = &mut self.clients[client].role {
+            consumer.readings[place].position = end;
         }
     }
 }

@@ -146,7 +146,7 @@ impl World {
         self.requests.insert(number, Request { client, to, connection, ask });
         self.operations += 1;
         let latency = self.client_latency();
-        let lost = self.network.client_cuts[to] > 0 || !self.machines[to].powered;
+        let lost = !self.is_reachable(to) || !self.machines[to].powered;
         let known = &mut self.clients[client].connections[to];
         known.stalled |= lost;
         if !known.stalled {
@@ -158,11 +158,16 @@ impl World {
         number
     }
 
+    /// Whether clients reach a machine. None is sent to a broker whose history was given up.
+    fn is_reachable(&self, to: M) -> bool {
+        self.network.client_cuts[to] == 0 && !self.is_void(to)
+    }
+
     /// Answers a request, if the way back is open.
     pub fn answer(&mut self, number: u64, told: Told) {
         let Some(request) = self.requests.get(&number) else { return };
         let (client, to, number_of) = (request.client, request.to, request.connection);
-        let (latency, cut) = (self.client_latency(), self.network.client_cuts[to] > 0);
+        let (latency, cut) = (self.client_latency(), !self.is_reachable(to));
         let connection = &mut self.clients[client].connections[to];
         connection.stalled |= cut;
         if connection.number == number_of && !connection.stalled {
@@ -221,7 +226,7 @@ impl World {
 
     /// The other end closed a connection.
     pub fn disconnect(&mut self, client: usize, to: M, connection: u64) {
-        if self.clients[client].connections[to].number == connection && self.network.client_cuts[to] == 0 {
+        if self.clients[client].connections[to].number == connection && self.is_reachable(to) {
             self.disconnected(client, to);
         }
     }

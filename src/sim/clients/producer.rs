@@ -15,6 +15,9 @@ const DELIVERY_TIMEOUT: Micros = 8 * SECOND;
 /// What a request tells its broker of the client's patience.
 const TIMEOUT_MS: u64 = 3_000;
 
+/// What lies between the ids under which a producer begins anew.
+const RENEWED: i64 = 1_000_000;
+
 /// How a producer was configured.
 #[derive(Clone, Copy, Debug)]
 pub struct ProducerPlan {
@@ -48,8 +51,27 @@ struct Lane {
     in_flight: Vec<InFlight>,
     next_op: u32,
     next_sequence: i32,
+    /// How often it began anew, under another producer id, because what it had sent was lost.
+    renewed: i64,
+    /// It begins anew once nothing is in flight.
+    renews: bool,
     /// After an error, not before then.
     pause_until: Micros,
+}
+
+impl Lane {
+    /// Numbers what waits from 0, for another producer id.
+    fn renew(&mut self) {
+        if !self.renews || !self.in_flight.is_empty() {
+            return;
+        }
+        (self.renews, self.renewed, self.next_sequence) = (false, self.renewed + 1, 0);
+        self.waiting.make_contiguous().sort_by_key(|batch| batch.op);
+        for batch in self.waiting.iter_mut().filter(|batch| batch.sequence.is_some()) {
+            batch.sequence = Some(self.next_sequence);
+            self.next_sequence += batch.count as i32;
+        }
+    }
 }
 
 /// A producer.
@@ -80,10 +102,11 @@ impl Producer {
     fn send_next(&mut self, place: Place, now: Micros) -> Option<Batch> {
         let idempotent = self.plan.id.is_some();
         let lane = &mut self.lanes[place];
+        lane.renew();
         if !idempotent {
             lane.waiting.retain(|batch| now - batch.born < DELIVERY_TIMEOUT);
         }
-        if lane.in_flight.len() >= self.plan.max_in_flight || now < lane.pause_until {
+        if lane.in_flight.len() >= self.plan.max_in_flight || now < lane.pause_until || lane.renews {
             return None;
         }
         let head = lane.waiting.front()?;
@@ -158,8 +181,14 @@ impl World {
     }
 
     fn send_batch(&mut self, client: usize, place: Place, to: M, plan: ProducerPlan, batch: Batch) {
+        let Role::Producer(producer) = &self.clients[client].role else { return };
+        let renewed = producer.lanes[place].renewed;
         let tag = Tag { client: (client * 64 + place) as u32, op: batch.op, attempt: batch.attempt };
-        let sequenced = plan.id.zip(batch.sequence).map(|(id, base)| Sequenced { id, epoch: 0, base });
+        let sequenced = plan.id.zip(batch.sequence).map(|(id, base)| Sequenced {
+            id: id + RENEWED * renewed,
+            epoch: 0,
+            base,
+        });
         let padding = self.chance.clients.below(plan.padding + 1) as usize;
         let unix_ms = 1_767_225_600_000 + (self.now / MS) as i64;
         let bytes = batch::encode(tag, sequenced, batch.count, padding, unix_ms);
@@ -188,7 +217,12 @@ impl World {
                 let first = |other: &Option<i32>| other.is_none() || *other > batch.sequence;
                 let is_next = lane.waiting.iter().all(|other| first(&other.sequence))
                     && lane.in_flight.iter().all(|other| first(&other.batch.sequence));
-                if is_next {
+                let may_have_lost = self.may_have_lost(tag.client);
+                let Role::Producer(producer) = &mut self.clients[client].role else { return };
+                if is_next && may_have_lost {
+                    producer.lanes[place].renews = true;
+                    self.coverage.count("last resort: a producer began anew");
+                } else if is_next {
                     let text = format!("{tag:?} is the next batch of its producer and was refused with 45");
                     return self.fail("an idempotent producer loses nothing", text);
                 }
