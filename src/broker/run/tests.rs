@@ -205,7 +205,17 @@ async fn the_metrics_of_a_running_broker_move() {
     let before = broker.metrics().await;
     let mut client = Client::connect(broker.kafka).await;
     use_it(&mut client).await;
-    let after = broker.metrics().await;
+    // A broker that stood still, as on a busy machine, gives up what it leads and takes it again.
+    let led = async {
+        loop {
+            let metrics = broker.metrics().await;
+            if metrics["chronik_metadata_leader"] == 1.0 {
+                return metrics;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let after = tokio::time::timeout(Duration::from_secs(20), led).await.expect("it leads the metadata");
 
     let grew =
         |sample: &str| after.get(sample).copied().unwrap_or(0.0) - before.get(sample).copied().unwrap_or(0.0);
@@ -221,12 +231,11 @@ async fn the_metrics_of_a_running_broker_move() {
     assert!(grew(r#"chronik_request_bytes_total{api="Produce"}"#) > 300.0);
     assert!(grew(r#"chronik_response_bytes_total{api="Fetch"}"#) > 300.0);
     assert_eq!(after[r#"chronik_connections{listener="PLAINTEXT"}"#], 1.0);
-    assert_eq!(grew("chronik_leader_changes_total"), 2.0);
+    assert!(grew("chronik_leader_changes_total") >= 2.0);
     assert!(
         grew("chronik_log_sync_duration_seconds_count") > 1.0
             && grew("chronik_metadata_applied_index") >= 1.0
     );
-    assert_eq!(after["chronik_metadata_leader"], 1.0);
 
     let family = |sample: &str| sample.split('{').next().unwrap().to_owned();
     let mut moved: BTreeMap<String, bool> = BTreeMap::new();
