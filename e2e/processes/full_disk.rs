@@ -58,6 +58,11 @@ fn a_full_disk_costs_a_replica_and_no_record() {
     }
     println!("room again: full ISR after {:?}", room.elapsed());
     assert_eq!((disk_full(&cluster), said(&cluster, "the disk has room again")), (0.0, 1));
+    assert!(
+        said(&cluster, "the disk is full") < 5,
+        "it says so again and again: {}",
+        cluster.broker(FULL).log_tail(9)
+    );
     clients.await_more(20);
     clients.finish(&cluster);
     check::replicas_are_identical(&mut cluster, "t", PARTITIONS);

@@ -143,7 +143,7 @@ impl Log {
             recovered.position,
         );
         let (shared, unattributed) = (recovered.shared, recovered.unattributed);
-        let driver = LogDriver { writer, queue: queue.clone(), options };
+        let driver = LogDriver { writer, queue: queue.clone(), options, complained: false };
         Ok((Self { queue, shared, salt, unattributed, writer: None }, driver, recovered.found))
     }
 
@@ -206,6 +206,8 @@ pub struct LogDriver {
     writer: Writer,
     queue: Arc<Queue>,
     options: Options,
+    /// That the journal cannot be sealed was said, and has not changed: a full disk is not worth a line at each rest.
+    complained: bool,
 }
 
 impl LogDriver {
@@ -223,10 +225,15 @@ impl LogDriver {
     /// What is to be done when nothing was submitted for a while: housework, then a seal.
     pub fn rest(&mut self) {
         if self.writer.has_housework() {
-            self.writer.do_housework();
-        } else if let Err(error) = self.writer.seal() {
+            return self.writer.do_housework();
+        }
+        let sealed = self.writer.seal();
+        if let Err(error) = &sealed
+            && !self.complained
+        {
             tracing::warn!(%error, "seal the journal");
         }
+        self.complained = sealed.is_err();
     }
 
     /// Seals and syncs: the last thing before the log is closed.
