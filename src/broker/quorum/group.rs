@@ -293,7 +293,18 @@ impl Group {
     pub fn tick(&mut self) {
         // Raft draws this by chance at every reset; it follows from term and replica here, so that a run can be repeated.
         self.node.raft.set_randomized_election_timeout(self.election_timeout());
+        if !self.may_stand() {
+            self.restart_clock();
+        }
         self.node.tick();
+    }
+
+    /// Whether an election may begin. A voter who is alone wins at once, and raft panics if anything that the new leader
+    /// has is not synced; one who needs others asks them after its sync.
+    fn may_stand(&self) -> bool {
+        let raft = &self.node.raft;
+        let is_alone = raft.prs().conf().voters().ids().iter().count() == 1;
+        raft.state == StateRole::Leader || !is_alone || raft.raft_log.persisted == raft.raft_log.last_index()
     }
 
     /// Ticks without a leader before an election, from the configured number to one below its double: different for the
@@ -325,6 +336,9 @@ impl Group {
     pub fn step(&mut self, message: RaftMessage) -> Result<(), GroupFault> {
         self.check_heartbeat(&message.0)?;
         self.check_office(&message.0);
+        if message.0.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_stand() {
+            return Ok(());
+        }
         match self.node.step(message.0) {
             // A message from a replica that left, or one that raft ignores by itself, is no fault.
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
@@ -354,9 +368,12 @@ impl Group {
         }
     }
 
-    /// Starts an election now; the pre-vote keeps it from disturbing a leader that others still hear.
+    /// Starts an election now, if one may begin; the pre-vote keeps it from disturbing a leader that others still hear.
     pub fn campaign(&mut self) -> Result<(), GroupFault> {
-        Ok(self.node.campaign()?)
+        if self.may_stand() {
+            self.node.campaign()?;
+        }
+        Ok(())
     }
 
     /// Drops the lease of a leader whose process is known to be dead, so that others may be voted for.

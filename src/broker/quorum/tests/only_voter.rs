@@ -117,3 +117,24 @@ fn whoever_reads_the_log_comes_to_the_same_members() {
     while reader.drain(true).unwrap().is_some() {}
     assert_eq!(reader.configuration(), members(&[1], &[], &[]));
 }
+
+/// As after a write that a full disk refused. Raft itself would panic at the election.
+#[test]
+fn it_stands_for_election_only_once_all_it_has_is_synced() {
+    let (mut group, log, _dir) = replica(HardState { term: 3, vote: 0, commit: 2 });
+    group.make_only_voter(EPOCH, Vec::new()).unwrap();
+    write_all(&mut group, &log);
+    let mut word = append(EPOCH, group.end_index()).0;
+    word.log_term = EPOCH;
+    group.step(RaftMessage(word)).unwrap();
+    group.forget_leader();
+    let mut told = Message { from: 2, to: 1, term: EPOCH, ..Message::default() };
+    told.set_msg_type(MessageType::MsgTimeoutNow);
+    group.campaign().unwrap();
+    group.step(RaftMessage(told)).unwrap();
+    (0..100).for_each(|_| group.tick());
+    assert_eq!(group.role(), GroupRole { term: EPOCH, leads: false, leader: None });
+    write_all(&mut group, &log);
+    group.campaign().unwrap();
+    assert!(group.role().leads);
+}
