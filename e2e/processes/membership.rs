@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chronik_e2e::grown::Grown;
 use chronik_e2e::load::{self, Book, Load};
-use chronik_e2e::{moves, wait};
+use chronik_e2e::{admin, moves, wait};
 
 use crate::check;
 
@@ -151,7 +151,34 @@ fn elected_leaders_take_over_in_a_moment() {
         took[took.len() / 2],
         took[took.len() - 1],
     );
+    let inside = hand_overs(&cluster, 3);
+    println!("in the brokers: {inside:?}");
     all_acknowledged_and_kept(&cluster, sent, &book);
+    // A quiet machine keeps a twentieth of this; one that compiles meanwhile does not.
+    assert!(inside.count >= stalls.len() as u64, "{inside:?}");
+    assert!(inside.longest_ms <= 1_000, "{inside:?}");
+    assert!(stalls[stalls.len() / 2] <= Duration::from_millis(500), "{stalls:?}");
+    assert!(stalls[stalls.len() - 1] <= Duration::from_secs(2), "{stalls:?}");
+}
+
+/// What brokers measured of leaderships that they handed over.
+#[derive(Debug, Default)]
+struct HandOvers {
+    count: u64,
+    ms: u64,
+    longest_ms: u64,
+}
+
+fn hand_overs(cluster: &Grown, brokers: i32) -> HandOvers {
+    let mut all = HandOvers::default();
+    for id in 1..=brokers {
+        let text = admin::get(cluster.broker(id).admin(), "/metrics").expect("metrics").body;
+        let of = |name| admin::metric(&text, name).unwrap_or_else(|| panic!("{name} of broker {id}")) as u64;
+        all.count += of("chronik_leadership_transfers_total");
+        all.ms += of("chronik_leadership_transfers_ms_total");
+        all.longest_ms = all.longest_ms.max(of("chronik_leadership_transfer_longest_ms"));
+    }
+    all
 }
 
 #[test]

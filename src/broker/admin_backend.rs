@@ -111,6 +111,8 @@ impl AdminOf {
         partitions.retain_led(|group| cluster.group(group).is_some());
         let counts = &self.shared.counts;
         partitions.set_changes(count(&counts.shrinks), count(&counts.expands), count(&counts.leaderships));
+        let (transfers_ms, longest_ms) = (count(&counts.transfers_ms), count(&counts.longest_transfer_ms));
+        partitions.set_transfers(count(&counts.transfers), transfers_ms, longest_ms);
         partitions.set_replicas(hosted, quarantined, quiet);
         partitions.set_cluster(offline, unknown);
     }

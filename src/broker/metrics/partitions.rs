@@ -38,6 +38,9 @@ pub struct PartitionMetrics {
     isr_shrinks: IntCounter,
     isr_expands: IntCounter,
     leader_changes: IntCounter,
+    transfers: IntCounter,
+    transfers_ms: IntCounter,
+    longest_transfer_ms: IntGauge,
     replicas: IntGauge,
     quiet: IntGauge,
     quarantined: IntGauge,
@@ -77,6 +80,21 @@ impl PartitionMetrics {
                 r,
                 "chronik_leader_changes_total",
                 "Times this broker began to lead a partition.",
+            )?,
+            transfers: counter(
+                r,
+                "chronik_leadership_transfers_total",
+                "Partitions this broker handed over to another leader.",
+            )?,
+            transfers_ms: counter(
+                r,
+                "chronik_leadership_transfers_ms_total",
+                "Time of these hand-overs altogether: from the last batch taken here to the next leader's first word.",
+            )?,
+            longest_transfer_ms: gauge(
+                r,
+                "chronik_leadership_transfer_longest_ms",
+                "The longest of these hand-overs since the start.",
             )?,
             replicas: gauge(r, "chronik_replicas", "Replicas on this broker.")?,
             quiet: gauge(
@@ -122,6 +140,13 @@ impl PartitionMetrics {
         raise(&self.isr_shrinks, shrinks);
         raise(&self.isr_expands, expands);
         raise(&self.leader_changes, led);
+    }
+
+    /// Since the start: hand-overs, their time altogether and the longest of them, in milliseconds.
+    pub fn set_transfers(&self, count: u64, ms: u64, longest_ms: u64) {
+        raise(&self.transfers, count);
+        raise(&self.transfers_ms, ms);
+        self.longest_transfer_ms.set(value(longest_ms));
     }
 
     /// Replicas on this broker, how many of them are out of service, and how many rest.

@@ -155,6 +155,7 @@ fn the_inside_is_seen() {
     metrics.broker.set_learner_bytes(9);
     metrics.broker.set_metadata(77, true);
     metrics.partitions.set_changes(2, 1, 3);
+    metrics.partitions.set_transfers(2, 30, 20);
     metrics.partitions.set_replicas(6, 1, 4);
     metrics.partitions.set_cluster(3, 4);
     for line in [
@@ -176,6 +177,9 @@ fn the_inside_is_seen() {
         "chronik_metadata_applied_index 77",
         "chronik_metadata_leader 1",
         "chronik_isr_shrinks_total 2",
+        "chronik_leadership_transfers_total 2",
+        "chronik_leadership_transfers_ms_total 30",
+        "chronik_leadership_transfer_longest_ms 20",
         "chronik_isr_expands_total 1",
         "chronik_leader_changes_total 3",
         "chronik_replicas 6",

@@ -254,6 +254,11 @@ impl Group {
         self.node.store().position_of(index.min(self.node.store().end_index()))
     }
 
+    /// The term of the entry at `index`, if the log has it.
+    pub fn term_of(&self, index: LogIndex) -> Option<Term> {
+        self.node.raft.raft_log.term(index).ok().filter(|term| *term > 0)
+    }
+
     /// How far a follower has synced, as far as this leader knows.
     pub fn matched(&self, replica: ReplicaId) -> Option<LogIndex> {
         self.node.raft.prs().get(replica.0).map(|progress| progress.matched)

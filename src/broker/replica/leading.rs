@@ -9,11 +9,18 @@ use chronik_core::view::PartitionView;
 use super::append::{AppendError, AppendReply, Appended};
 
 /// A produce that is appended and not answered.
-struct Waiter {
-    index: LogIndex,
-    appended: Appended,
-    deadline_ms: u64,
-    reply: AppendReply,
+pub(super) struct Waiter {
+    pub(super) index: LogIndex,
+    pub(super) appended: Appended,
+    pub(super) deadline_ms: u64,
+    pub(super) reply: AppendReply,
+}
+
+impl Waiter {
+    /// The client may have gone; the record stays.
+    pub(super) fn answer(self, outcome: Result<Appended, AppendError>) {
+        let _ = self.reply.send(outcome);
+    }
 }
 
 /// Produces in the order of their log indexes.
@@ -41,8 +48,8 @@ impl Waiters {
     pub(super) fn complete(&mut self, index: LogIndex) {
         while self.queue.front().is_some_and(|waiter| waiter.index <= index) {
             let waiter = self.queue.pop_front().expect("the front was just seen");
-            // The client may have gone; the record stays.
-            let _ = waiter.reply.send(Ok(waiter.appended));
+            let appended = waiter.appended;
+            waiter.answer(Ok(appended));
         }
     }
 
@@ -54,7 +61,7 @@ impl Waiters {
         let mut kept = VecDeque::with_capacity(self.queue.len());
         for waiter in self.queue.drain(..) {
             if waiter.deadline_ms <= now_ms {
-                let _ = waiter.reply.send(Err(error.clone()));
+                waiter.answer(Err(error.clone()));
             } else {
                 kept.push_back(waiter);
             }
@@ -63,11 +70,9 @@ impl Waiters {
         self.queue = kept;
     }
 
-    /// Answers all with `error`.
-    pub(super) fn fail(&mut self, error: &AppendError) {
-        for waiter in self.queue.drain(..) {
-            let _ = waiter.reply.send(Err(error.clone()));
-        }
+    /// All of them.
+    pub(super) fn into_queue(self) -> VecDeque<Waiter> {
+        self.queue
     }
 }
 

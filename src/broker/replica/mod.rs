@@ -16,6 +16,7 @@ mod hosted;
 mod leading;
 mod liveness;
 mod metadata;
+mod orphans;
 mod outbox;
 mod parked;
 mod partition;

@@ -23,6 +23,7 @@ use super::engine::{EngineCounts, MemberState};
 use super::handle::{Leadership, PartitionHandle};
 use super::leading::{Leading, Waiters};
 use super::liveness::Liveness;
+use super::orphans::Orphans;
 use super::parked::Parked;
 use super::producers;
 use super::views::Views;
@@ -94,6 +95,9 @@ pub(super) struct Partition {
     pub(super) role: GroupRole,
     pub(super) leading: Option<Leading>,
     pub(super) parked: Parked,
+    pub(super) orphans: Orphans,
+    /// When this leader began to hand over, if it does.
+    handing_over_since_ms: Option<u64>,
     pub(super) producers: ProducerState,
     /// The last log index whose batch is in the producer state.
     recorded: LogIndex,
@@ -116,6 +120,8 @@ impl Partition {
             role: GroupRole { term: 0, leads: false, leader: None },
             leading: None,
             parked: Parked::default(),
+            orphans: Orphans::default(),
+            handing_over_since_ms: None,
             producers,
             mark: HighWatermark::new(0),
             real_leader: RealLeader { epoch: last_term, broker: None },
@@ -156,11 +162,12 @@ impl Partition {
         self.role = role;
         self.mark.begin_term(role.term);
         if changed_leadership {
-            self.stop_leading(around);
+            self.stop_leading(group, around);
             if role.leads {
                 self.start_leading(group, around);
             }
         }
+        self.note_hand_over(around);
         if let Some(leader) = role.leader {
             self.real_leader = RealLeader { epoch: role.term, broker: self.broker_of(leader) };
             self.leaderless_since_ms = None;
@@ -212,19 +219,23 @@ impl Partition {
         );
     }
 
-    fn stop_leading(&mut self, around: Surroundings<'_>) {
-        let Some(mut leading) = self.leading.take() else { return };
+    fn stop_leading(&mut self, group: &Group, around: Surroundings<'_>) {
+        let Some(leading) = self.leading.take() else { return };
         around.views.disown(self.group(), around.own);
-        leading.for_all.fail(&unconfirmed(Acks::All, &leading, self.effective_min_isr()));
-        leading.for_leader.fail(&unconfirmed(Acks::Leader, &leading, self.effective_min_isr()));
+        let required = self.effective_min_isr();
+        let lost = [Acks::All, Acks::Leader].map(|acks| unconfirmed(acks, &leading, required));
+        for (waiters, lost) in [leading.for_all, leading.for_leader].into_iter().zip(&lost) {
+            self.orphans.adopt(waiters, lost, group, around.now.ms);
+        }
         self.producers.forget_refusals();
         self.handle.set_followers(Vec::new(), 0);
         self.handle.set_readable_followers(Vec::new());
     }
 
     /// Leaves service: every waiting produce is answered.
-    pub(super) fn quarantine(&mut self, reason: String, around: Surroundings<'_>) {
-        self.stop_leading(around);
+    pub(super) fn quarantine(&mut self, reason: String, group: &Group, around: Surroundings<'_>) {
+        self.stop_leading(group, around);
+        self.orphans.fail();
         for (_, reply) in self.parked.take() {
             drop(reply.send(Err(self.not_leader())));
         }
@@ -559,7 +570,32 @@ impl Partition {
             leading.for_all.complete(high_watermark);
             leading.for_leader.complete(group.synced_index());
         }
+        self.settle_orphans(group, around);
+        self.watch_hand_over(group, around.now);
         self.publish(around)
+    }
+
+    /// Notes when a hand-over begins, and that one was given up.
+    fn watch_hand_over(&mut self, group: &Group, now: Now) {
+        if self.role.leads && group.is_transferring() {
+            self.handing_over_since_ms.get_or_insert(now.ms);
+        } else if self.role.leads {
+            self.handing_over_since_ms = None;
+        }
+    }
+
+    /// Notes how long a hand-over took, from the last batch that was taken here to the next leader's first word: the time in
+    /// which nobody could take one, at most.
+    fn note_hand_over(&mut self, around: Surroundings<'_>) {
+        if self.role.leads || self.role.leader.is_none() {
+            return;
+        }
+        let Some(since_ms) = self.handing_over_since_ms.take() else { return };
+        let took_ms = around.now.ms.saturating_sub(since_ms);
+        around.counts.handed_over(took_ms);
+        tracing::info!(
+            topic = %self.handle.topic_name, partition = self.handle.partition, took_ms, "handed leadership over"
+        );
     }
 
     /// Answers produces whose time is over, decides about the caretaker's role.
@@ -571,6 +607,7 @@ impl Partition {
             leading.for_all.expire(around.now.ms, &all);
             leading.for_leader.expire(around.now.ms, &leader);
         }
+        self.settle_orphans(group, around);
         self.decide_caretaker(group, around);
     }
 

@@ -104,11 +104,12 @@ impl World {
             held.and_then(|digest| digest.tag).is_some_and(|held| held.operation() == tag.operation())
         };
         let holders = state.isr.iter().filter(|member| holds(member.replica)).count();
-        // A repetition of what was complete before may come when some of those members have gone.
-        let complete = process
-            .watch
-            .get(&group)
-            .is_some_and(|watch| self.covers(watch.high_watermark_before, group, offset));
+        // A repetition of what was complete before may come when some of those members have gone. And what waited for a leader
+        // that lost its office is complete when its high watermark, as the next leader told it, has passed.
+        let passed = |high_watermark| self.covers(high_watermark, group, offset);
+        let watch = process.watch.get(&group);
+        let complete = watch.is_some_and(|watch| passed(watch.high_watermark_before))
+            || (!state.leads && passed(state.high_watermark));
         let enough = match complete {
             true => self.was_decided(at, group, offset, holds),
             false => holders >= self.required(at, group),

@@ -100,6 +100,12 @@ pub struct EngineCounts {
     pub expands: AtomicU64,
     /// Times this broker began to lead a partition.
     pub leaderships: AtomicU64,
+    /// Partitions handed over to another leader.
+    pub transfers: AtomicU64,
+    /// The time that took altogether, in milliseconds.
+    pub transfers_ms: AtomicU64,
+    /// The longest of them.
+    pub longest_transfer_ms: AtomicU64,
     /// Raft messages sent for partitions.
     pub partition_messages: AtomicU64,
     /// Raft messages sent for the metadata group.
@@ -109,6 +115,12 @@ pub struct EngineCounts {
 }
 
 impl EngineCounts {
+    pub(super) fn handed_over(&self, took_ms: u64) {
+        self.transfers.fetch_add(1, Ordering::Relaxed);
+        self.transfers_ms.fetch_add(took_ms, Ordering::Relaxed);
+        self.longest_transfer_ms.fetch_max(took_ms, Ordering::Relaxed);
+    }
+
     fn sent(&self, group: GroupId, learner_bytes: usize) {
         let count =
             if group == GroupId::METADATA { &self.metadata_messages } else { &self.partition_messages };
