@@ -11,6 +11,9 @@ use super::append::{AppendError, AppendReply, Appended};
 /// A produce that is appended and not answered.
 pub(super) struct Waiter {
     pub(super) index: LogIndex,
+    /// The term of its entry, noted when it was appended: an entry with the same index and term is the same entry. Once
+    /// leadership is lost it is too late to look, for another may have taken its place in the same step.
+    pub(super) term: Term,
     pub(super) appended: Appended,
     pub(super) deadline_ms: u64,
     pub(super) reply: AppendReply,
@@ -35,12 +38,12 @@ impl Waiters {
         self.queue.is_empty()
     }
 
-    pub(super) fn push(&mut self, index: LogIndex, appended: Appended, deadline_ms: u64, reply: AppendReply) {
-        let waiter = Waiter { index, appended, deadline_ms, reply };
+    pub(super) fn push(&mut self, waiter: Waiter) {
+        let deadline_ms = waiter.deadline_ms;
         self.next_deadline_ms =
             if self.queue.is_empty() { deadline_ms } else { self.next_deadline_ms.min(deadline_ms) };
         // A repeated batch waits for its original, which lies before what was appended since.
-        let place = self.queue.partition_point(|known| known.index <= index);
+        let place = self.queue.partition_point(|known| known.index <= waiter.index);
         self.queue.insert(place, waiter);
     }
 

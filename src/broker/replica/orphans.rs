@@ -12,8 +12,6 @@ use crate::quorum::Group;
 const PATIENCE_MS: u64 = 500;
 
 struct Orphan {
-    /// The term of the waiter's entry: an entry with the same index and term is the same entry.
-    term: Term,
     waiter: Waiter,
     deadline_ms: u64,
     /// What it is told if its entry does not survive, or too late.
@@ -30,23 +28,18 @@ impl Orphans {
     }
 
     /// Takes over what waited for a leader.
-    pub(super) fn adopt(&mut self, waiters: Waiters, lost: &AppendError, group: &Group, now_ms: u64) {
+    pub(super) fn adopt(&mut self, waiters: Waiters, lost: &AppendError, now_ms: u64) {
         for waiter in waiters.into_queue() {
-            match group.term_of(waiter.index) {
-                Some(term) => {
-                    let deadline_ms = waiter.deadline_ms.min(now_ms + PATIENCE_MS);
-                    self.0.push(Orphan { term, waiter, deadline_ms, lost: lost.clone() });
-                }
-                None => waiter.answer(Err(lost.clone())),
-            }
+            let deadline_ms = waiter.deadline_ms.min(now_ms + PATIENCE_MS);
+            self.0.push(Orphan { waiter, deadline_ms, lost: lost.clone() });
         }
     }
 
     /// Answers those whose entry is safe up to an index, was replaced, or waits too long.
     fn settle(&mut self, safe: LogIndex, term_of: impl Fn(LogIndex) -> Option<Term>, now_ms: u64) {
         for orphan in std::mem::take(&mut self.0) {
-            let Orphan { term, ref waiter, deadline_ms, .. } = orphan;
-            let replaced = term_of(waiter.index) != Some(term);
+            let Orphan { ref waiter, deadline_ms, .. } = orphan;
+            let replaced = term_of(waiter.index) != Some(waiter.term);
             if replaced || now_ms >= deadline_ms {
                 orphan.waiter.answer(Err(orphan.lost));
             } else if waiter.index <= safe {
@@ -89,8 +82,8 @@ mod tests {
     fn orphan(index: LogIndex, term: Term) -> (Orphan, Answer) {
         let (reply, answer) = oneshot::channel();
         let appended = Appended { base_offset: index as i64, log_start_offset: 0 };
-        let waiter = Waiter { index, appended, deadline_ms: 9_000, reply };
-        (Orphan { term, waiter, deadline_ms: 500, lost: AppendError::TimedOut }, answer)
+        let waiter = Waiter { index, term, appended, deadline_ms: 9_000, reply };
+        (Orphan { waiter, deadline_ms: 500, lost: AppendError::TimedOut }, answer)
     }
 
     #[test]

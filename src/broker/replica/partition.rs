@@ -21,7 +21,7 @@ use super::append::{AppendError, AppendReply, AppendRequest, Appended};
 use super::clock::Now;
 use super::engine::{EngineCounts, MemberState};
 use super::handle::{Leadership, PartitionHandle};
-use super::leading::{Leading, Waiters};
+use super::leading::{Leading, Waiter, Waiters};
 use super::liveness::Liveness;
 use super::orphans::Orphans;
 use super::parked::Parked;
@@ -162,7 +162,7 @@ impl Partition {
         self.role = role;
         self.mark.begin_term(role.term);
         if changed_leadership {
-            self.stop_leading(group, around);
+            self.stop_leading(around);
             if role.leads {
                 self.start_leading(group, around);
             }
@@ -219,13 +219,13 @@ impl Partition {
         );
     }
 
-    fn stop_leading(&mut self, group: &Group, around: Surroundings<'_>) {
+    fn stop_leading(&mut self, around: Surroundings<'_>) {
         let Some(leading) = self.leading.take() else { return };
         around.views.disown(self.group(), around.own);
         let required = self.effective_min_isr();
         let lost = [Acks::All, Acks::Leader].map(|acks| unconfirmed(acks, &leading, required));
         for (waiters, lost) in [leading.for_all, leading.for_leader].into_iter().zip(&lost) {
-            self.orphans.adopt(waiters, lost, group, around.now.ms);
+            self.orphans.adopt(waiters, lost, around.now.ms);
         }
         self.producers.forget_refusals();
         self.handle.set_followers(Vec::new(), 0);
@@ -233,8 +233,8 @@ impl Partition {
     }
 
     /// Leaves service: every waiting produce is answered.
-    pub(super) fn quarantine(&mut self, reason: String, group: &Group, around: Surroundings<'_>) {
-        self.stop_leading(group, around);
+    pub(super) fn quarantine(&mut self, reason: String, around: Surroundings<'_>) {
+        self.stop_leading(around);
         self.orphans.fail();
         for (_, reply) in self.parked.take() {
             drop(reply.send(Err(self.not_leader())));
@@ -452,10 +452,13 @@ impl Partition {
         match self.try_append(group, request, around) {
             Ok((index, appended)) => {
                 let leading = self.leading.as_mut().expect("only a leader appends");
+                // An original that lies before the log's beginning has none, and is complete.
+                let term = group.term_of(index).unwrap_or_default();
+                let waiter = Waiter { index, term, appended, deadline_ms, reply };
                 match acks {
-                    Acks::None => drop(reply.send(Ok(appended))),
-                    Acks::Leader => leading.for_leader.push(index, appended, deadline_ms, reply),
-                    Acks::All => leading.for_all.push(index, appended, deadline_ms, reply),
+                    Acks::None => waiter.answer(Ok(appended)),
+                    Acks::Leader => leading.for_leader.push(waiter),
+                    Acks::All => leading.for_all.push(waiter),
                 }
             }
             // The client may have gone; it is not told then.

@@ -52,7 +52,7 @@ impl<T: Transport> Engine<T> {
                     topic = %handle.topic_name, partition = handle.partition, %reason, "take replica out of service"
                 );
                 let around = surroundings(&self.config, &self.shared, self.now);
-                partition.quarantine(reason, &hosted.group, around);
+                partition.quarantine(reason, around);
                 self.quarantined.insert(id, self.now.ms);
                 self.wake_members(&hosted);
             }
@@ -349,10 +349,9 @@ impl<T: Transport> Engine<T> {
         self.forget_rest(id);
         self.quarantined.remove(&id);
         self.damaged.remove(&id);
-        if let Some(Hosted { group, serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id)
-        {
+        if let Some(Hosted { serves: Serves::Partition(mut partition), .. }) = self.hosted.remove(&id) {
             let around = surroundings(&self.config, &self.shared, self.now);
-            partition.quarantine(reason.to_owned(), &group, around);
+            partition.quarantine(reason.to_owned(), around);
         }
         for handle in self.shared.partitions.all().iter().filter(|handle| handle.group == id) {
             self.shared.partitions.remove(handle.topic, handle.partition);
