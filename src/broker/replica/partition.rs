@@ -286,6 +286,9 @@ impl Partition {
         let Some(leading) = &self.leading else { return Step::Settled };
         let in_sync: Vec<ReplicaId> = leading.tracker.isr().iter().collect();
         let caught_up: Vec<ReplicaId> = leading.tracker.caught_up_learners().collect();
+        let members = self.assignment.members.iter();
+        let draining = members.filter(|member| around.liveness.is_draining(member.broker));
+        let draining: Vec<ReplicaId> = draining.map(|member| member.replica).collect();
         reassignment::decide(&reassignment::Outlook {
             own: group.replica(),
             target: &self.assignment.target,
@@ -294,6 +297,7 @@ impl Partition {
             configuration: &self.configuration,
             change_pending: group.is_changing(),
             alive: &self.alive(around),
+            draining: &draining,
             in_sync: &in_sync,
             caught_up: &caught_up,
             min_isr: self.assignment.isr.min_isr,

@@ -27,6 +27,8 @@ pub struct Outlook<'a> {
     pub change_pending: bool,
     /// Replicas whose brokers are alive.
     pub alive: &'a [ReplicaId],
+    /// Replicas whose brokers hand over what they lead: they would give leadership back at once.
+    pub draining: &'a [ReplicaId],
     /// Members of the ISR.
     pub in_sync: &'a [ReplicaId],
     /// Learners that could join the ISR if they voted.
@@ -75,6 +77,7 @@ impl Outlook<'_> {
             *replica != self.own
                 && self.configuration.voters.contains(replica)
                 && self.is_alive(*replica)
+                && !self.draining.contains(replica)
                 && self.in_sync.contains(replica)
         })
     }
@@ -110,14 +113,18 @@ impl Outlook<'_> {
 
     /// All that shall be are voters or learners that have caught up.
     fn change_voters(&self) -> Step {
+        let voters = &self.configuration.voters;
         let mut next = self.target.to_vec();
         if !self.target.contains(&self.own) {
             if let Some(successor) = self.successor(self.target.iter().copied()) {
                 return Step::TransferLeadership(successor);
             }
+            // With nobody new to come in, to keep the leader would only make the group smaller around one that goes.
+            if self.target.iter().all(|replica| voters.contains(replica)) {
+                return Step::Wait;
+            }
             next.push(self.own);
         }
-        let voters = &self.configuration.voters;
         let unchanged = next.len() == voters.len() && next.iter().all(|replica| voters.contains(replica));
         if !unchanged && self.bears(&next) { Step::ChangeVoters(next) } else { Step::Wait }
     }

@@ -93,6 +93,8 @@ fn next_step(
         configuration: &members,
         change_pending: group.is_changing(),
         alive: &alive,
+        // Those are no candidates to begin with.
+        draining: &[],
         in_sync: &in_sync,
         caught_up: &caught_up,
         min_isr: 1,

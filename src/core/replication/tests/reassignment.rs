@@ -17,6 +17,7 @@ struct Case {
     observers: Vec<ReplicaId>,
     configuration: Configuration,
     alive: Vec<ReplicaId>,
+    draining: Vec<ReplicaId>,
     in_sync: Vec<ReplicaId>,
     caught_up: Vec<ReplicaId>,
     pending: bool,
@@ -30,6 +31,7 @@ fn case(own: u64, target: &[u64], voters: &[u64], learners: &[u64]) -> Case {
         observers: Vec::new(),
         configuration: Configuration { voters: ids(voters), outgoing: Vec::new(), learners: ids(learners) },
         alive: ids(&[1, 2, 3, 4, 5, 6]),
+        draining: Vec::new(),
         in_sync: ids(voters),
         caught_up: ids(learners),
         pending: false,
@@ -47,6 +49,7 @@ impl Case {
             configuration: &self.configuration,
             change_pending: self.pending,
             alive: &self.alive,
+            draining: &self.draining,
             in_sync: &self.in_sync,
             caught_up: &self.caught_up,
             min_isr: 2,
@@ -74,6 +77,20 @@ fn a_leader_that_goes_hands_over_first() {
     assert_eq!(leader.step(), Step::TransferLeadership(ReplicaId(2)));
     let first_is_out = Case { in_sync: ids(&[1, 3]), ..leader };
     assert_eq!(first_is_out.step(), Step::TransferLeadership(ReplicaId(3)));
+}
+
+#[test]
+fn a_broker_that_is_to_stop_is_handed_nothing() {
+    let leader = Case { draining: ids(&[2]), ..case(1, &[2, 3, 4], &[1, 2, 3], &[4]) };
+    assert_eq!(leader.step(), Step::TransferLeadership(ReplicaId(3)));
+    let only_one_stays = Case { draining: ids(&[2]), ..case(1, &[2], &[1, 2, 3], &[]) };
+    assert_eq!(only_one_stays.step(), Step::Wait);
+}
+
+#[test]
+fn a_group_is_not_made_smaller_around_a_leader_that_goes() {
+    let out_of_sync = Case { in_sync: ids(&[1, 3]), ..case(1, &[2], &[1, 2, 3], &[]) };
+    assert_eq!(out_of_sync.step(), Step::Wait);
 }
 
 #[test]
@@ -164,6 +181,7 @@ impl World {
             configuration: &self.configuration,
             change_pending: false,
             alive: &alive,
+            draining: &[],
             in_sync: &in_sync,
             caught_up: &caught_up,
             min_isr: 1,
