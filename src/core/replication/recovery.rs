@@ -23,6 +23,8 @@ pub fn epoch_after(known: Term) -> Option<Term> {
 pub struct Outlook {
     /// The leader it knows.
     pub leader: Option<BrokerId>,
+    /// The epoch of a recovery from this survivor that metadata knows and no leader has come from yet.
+    pub under_way: Option<Term>,
     /// Whether voters that could elect one are heard.
     pub reaches_majority: bool,
     /// Whether the survivor may vote.
@@ -35,6 +37,11 @@ pub enum Unfit {
     /// Somebody leads it.
     #[error("broker {0} leads it: it needs no recovery")]
     Led(BrokerId),
+    /// It was recovered a moment ago. Another recovery, judged by what is here now, would be carried out when more is.
+    #[error(
+        "it goes on from this replica since epoch {0} and is about to elect it: it needs no other recovery"
+    )]
+    UnderWay(Term),
     /// It can help itself.
     #[error("a majority of its replicas is heard and elects a leader by itself: it needs no recovery")]
     Majority,
@@ -47,6 +54,7 @@ pub enum Unfit {
 pub fn judge(outlook: &Outlook) -> Result<(), Unfit> {
     match outlook {
         Outlook { leader: Some(leader), .. } => Err(Unfit::Led(*leader)),
+        Outlook { under_way: Some(epoch), .. } => Err(Unfit::UnderWay(*epoch)),
         Outlook { reaches_majority: true, .. } => Err(Unfit::Majority),
         Outlook { is_voter: false, .. } => Err(Unfit::Learner),
         _ => Ok(()),
@@ -83,12 +91,13 @@ pub fn may_lack(own: BrokerId, last: Option<(BrokerId, &[BrokerId])>) -> MayLack
 mod tests {
     use super::*;
 
-    const NEEDY: Outlook = Outlook { leader: None, reaches_majority: false, is_voter: true };
+    const NEEDY: Outlook = Outlook { leader: None, under_way: None, reaches_majority: false, is_voter: true };
 
     #[test]
     fn only_a_voter_of_a_group_that_cannot_help_itself_goes_on_alone() {
         assert_eq!(judge(&NEEDY), Ok(()));
         assert_eq!(judge(&Outlook { leader: Some(BrokerId(2)), ..NEEDY }), Err(Unfit::Led(BrokerId(2))));
+        assert_eq!(judge(&Outlook { under_way: Some(5), ..NEEDY }), Err(Unfit::UnderWay(5)));
         assert_eq!(judge(&Outlook { reaches_majority: true, ..NEEDY }), Err(Unfit::Majority));
         assert_eq!(judge(&Outlook { is_voter: false, ..NEEDY }), Err(Unfit::Learner));
     }

@@ -62,6 +62,7 @@ fn judged(partition: &Partition, group: &Group, around: Surroundings<'_>) -> Par
     let role = group.role();
     let outlook = Outlook {
         leader: role.leader.and_then(|leader| partition.broker_of(leader)),
+        under_way: partition.assignment.alone_from.filter(|epoch| role.term <= *epoch),
         reaches_majority: partition.reaches_majority(around),
         is_voter: group.is_voter(),
     };
