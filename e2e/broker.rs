@@ -99,6 +99,11 @@ impl Broker {
         (done.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
     }
 
+    /// More of its settings, as arguments, from its next start on.
+    pub fn set_settings(&mut self, settings: &[&str]) {
+        self.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    }
+
     /// Starts its process.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "broker {} runs already", self.id);
