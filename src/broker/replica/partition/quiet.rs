@@ -65,7 +65,8 @@ impl Partition {
         broker.is_some_and(|broker| around.liveness.is_up(broker) && !around.liveness.is_draining(broker))
     }
 
-    /// On a follower: whether it has all that `leader` of that term says there is, and heard its view.
+    /// On a follower: whether it has all that `leader` of that term says there is, and heard its view. What a broker said before
+    /// its connection ended may come after that end.
     pub(in crate::replica) fn has_all_of(
         &self,
         group: &Group,
@@ -74,7 +75,8 @@ impl Partition {
         end: LogIndex,
         around: Surroundings<'_>,
     ) -> bool {
-        self.follows(leader)
+        around.liveness.is_up(leader)
+            && self.follows(leader)
             && self.role.term == term
             && [group.end_index(), group.synced_index(), group.commit(), self.mark.value()]
                 .iter()
