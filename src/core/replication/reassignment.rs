@@ -124,9 +124,20 @@ impl Outlook<'_> {
                 return Step::Wait;
             }
             next.push(self.own);
+            if next.len() == 2 {
+                next.extend(self.third(&next));
+            }
         }
         let unchanged = next.len() == voters.len() && next.iter().all(|replica| voters.contains(replica));
         if !unchanged && self.bears(&next) { Step::ChangeVoters(next) } else { Step::Wait }
+    }
+
+    /// Somebody for a group of two, in which both would have to live: one of today's voters, so that one of the three may die.
+    fn third(&self, two: &[ReplicaId]) -> Option<ReplicaId> {
+        let fit = |replica: &ReplicaId| {
+            !two.contains(replica) && self.is_alive(*replica) && self.in_sync.contains(replica)
+        };
+        self.configuration.voters.iter().copied().find(fit)
     }
 
     /// Whether both halves of the change would have a live majority, and whether acks=all would still be accepted, if it

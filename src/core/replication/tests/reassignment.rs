@@ -101,6 +101,16 @@ fn if_no_voter_stays_the_leader_stays_until_one_of_the_new_can_lead() {
 }
 
 #[test]
+fn on_its_way_to_one_replica_a_group_bears_the_death_of_any_other() {
+    assert_eq!(case(2, &[1], &[2, 3, 4], &[1]).step(), Step::ChangeVoters(ids(&[1, 2, 3])));
+    let third_is_out = Case { in_sync: ids(&[2, 4]), ..case(2, &[1], &[2, 3, 4], &[1]) };
+    assert_eq!(third_is_out.step(), Step::ChangeVoters(ids(&[1, 2, 4])));
+    assert_eq!(case(2, &[1], &[1, 2, 3], &[]).step(), Step::TransferLeadership(ReplicaId(1)));
+    assert_eq!(case(1, &[1], &[1, 2, 3], &[]).step(), Step::ChangeVoters(ids(&[1])));
+    assert_eq!(case(2, &[1], &[2], &[1]).step(), Step::ChangeVoters(ids(&[1, 2])), "there is nobody else");
+}
+
+#[test]
 fn a_joint_configuration_is_left_by_a_leader_that_stays() {
     let mut joint = case(2, &[2, 3, 4], &[2, 3, 4], &[]);
     joint.configuration.outgoing = ids(&[1, 2, 3]);
