@@ -64,6 +64,15 @@ pub fn create_topic(bootstrap: &str, topic: &NewTopic<'_>) -> Result<(), RDKafka
     results.remove(0).map(drop).map_err(|(_, code)| code)
 }
 
+/// DeleteTopics; panics if it does not come about.
+pub fn delete_topic(bootstrap: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("an admin client");
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let mut results = block_on(admin.delete_topics(&[topic], &options)).expect("an answer");
+    results.remove(0).unwrap_or_else(|(_, code)| panic!("delete {topic}: {code}"));
+}
+
 /// One record as read back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {

@@ -23,6 +23,13 @@ impl Volume {
         Self { folder: folder.to_owned() }
     }
 
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        let done = Command::new("df").args(["--output=used", "-B1"]).arg(&self.folder).output();
+        let text = String::from_utf8_lossy(&done.expect("start df").stdout).into_owned();
+        text.lines().last().and_then(|line| line.trim().parse().ok()).expect("what df says is used")
+    }
+
     /// Gives it another size.
     pub fn resize(&self, mib: u32) {
         mount(&["-o", &format!("remount,size={mib}m")], &self.folder);

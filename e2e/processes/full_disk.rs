@@ -1,11 +1,12 @@
-//! One broker's disk fills up under load: the others go on, it says so, and it comes back by itself once there is room.
+//! One broker's disk fills up under load: the others go on, it says so, and it comes back by itself once there is room,
+//! which deleting a topic makes.
 //! Needs root: the disk is a small tmpfs.
 
 use std::time::{Duration, Instant};
 
 use chronik_e2e::cluster::{BROKERS, Cluster};
 use chronik_e2e::flood::Flood;
-use chronik_e2e::{admin, load, wait};
+use chronik_e2e::{admin, kafka, load, wait};
 
 use crate::check;
 use crate::clients::Clients;
@@ -64,6 +65,39 @@ fn a_full_disk_costs_a_replica_and_no_record() {
         cluster.broker(FULL).log_tail(9)
     );
     clients.await_more(20);
+    clients.finish(&cluster);
+    check::replicas_are_identical(&mut cluster, "t", PARTITIONS);
+}
+
+#[test]
+fn deleting_a_topic_makes_room_on_a_full_disk() {
+    let mut cluster = Cluster::plan("room");
+    cluster.put_on_small_disk(FULL, 40);
+    cluster.begin();
+    for topic in ["t", "fill"] {
+        cluster.create_topic_with(topic, PARTITIONS, &[("replica.lag.time.max.ms", "2000")]);
+    }
+    let clients = Clients::start(&cluster.bootstrap(), "t", PARTITIONS);
+    let flood = Flood::start(&load::idempotent(&cluster.bootstrap()), "fill", PARTITIONS, 1_000);
+    wait::until("a full disk", SETTLE, || {
+        wait::holds(disk_full(&cluster) == 1.0, || format!("{} records", flood.acked()))
+    });
+    let (_, filled, _) = flood.finish();
+    cluster.await_isr("t", PARTITIONS, &Cluster::others(&[FULL]), LEAVES);
+    let used = cluster.small_disk().used();
+
+    kafka::delete_topic(&cluster.bootstrap(), "fill");
+    let deleted = Instant::now();
+    cluster.await_isr("t", PARTITIONS, &BROKERS, SETTLE);
+    let left = cluster.small_disk().used();
+    println!(
+        "{filled} records took {used} bytes; {:?} after their topic was deleted the broker is back in every ISR, and {left} \
+         bytes are left",
+        deleted.elapsed()
+    );
+    assert!(left < used - (8 << 20), "{used} bytes were used, and {left} are");
+    assert_eq!((disk_full(&cluster), said(&cluster, "the disk has room again")), (0.0, 1));
+    clients.await_more(50);
     clients.finish(&cluster);
     check::replicas_are_identical(&mut cluster, "t", PARTITIONS);
 }

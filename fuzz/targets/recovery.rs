@@ -8,8 +8,8 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use chronik_broker::log::{
-    BatchHeader, EntryKind, GroupHeader, GroupKind, GroupLog, HardState, Log, LogDriver, LogEntry, Options,
-    RecoveredGroup, WriteOp, batch, fuzzing,
+    BatchHeader, EntryKind, GroupHeader, GroupKind, GroupLog, HardState, Log, LogDriver, LogEntry, LogStart,
+    Memberships, Options, RecoveredGroup, WriteOp, batch, fuzzing,
 };
 use chronik_core::ids::{Generation, GroupId, LogIndex, ReplicaId, TopicId};
 use chronik_sim::batch::{Tag, encode};
@@ -109,9 +109,9 @@ struct Summary {
     group: GroupId,
     header: GroupHeader,
     state: HardState,
-    membership: Option<(LogIndex, Bytes)>,
-    /// First and last entry, and the offsets, of a replica that is whole.
-    held: Option<(LogIndex, LogIndex, i64, i64)>,
+    memberships: Memberships,
+    /// Of a replica that is whole: where it begins and with what, its last entry and offset.
+    held: Option<(LogStart, Bytes, LogIndex, i64)>,
 }
 
 impl Summary {
@@ -121,11 +121,11 @@ impl Summary {
             group: found.group,
             header: found.header.clone(),
             state: found.state,
-            membership: found.membership.clone(),
+            memberships: found.memberships.clone(),
             held: found
                 .damage
                 .is_none()
-                .then(|| (log.first_index(), log.last_index(), log.start_offset(), log.end_offset())),
+                .then(|| (log.start(), found.snapshot.clone(), log.last_index(), log.end_offset())),
         }
     }
 }
@@ -165,7 +165,8 @@ pub(super) fn empty(index: LogIndex, term: u64, base_offset: i64) -> LogEntry {
 
 fn records(index: LogIndex, term: u64, base_offset: i64) -> LogEntry {
     let tag = Tag { client: 1, op: 2, attempt: 3 };
-    let payload = batch::patch(encode(tag, None, 2, 20, 1_000), base_offset, term as i32);
+    // Large enough that no segment is worth emptying.
+    let payload = batch::patch(encode(tag, None, 2, 600, 1_000), base_offset, term as i32);
     let header = BatchHeader::parse(&payload).expect("a batch");
     LogEntry {
         kind: EntryKind::Records,
@@ -191,7 +192,7 @@ fn create(group: GroupId) -> WriteOp {
     WriteOp::CreateGroup { group, header }
 }
 
-/// Journals of two groups, of one segment and of two, with and without their mark, in every mode.
+/// Journals of two groups, one of them cut, of one segment and of two, with and without their mark, in every mode.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     [1, 3, 12].into_iter().flat_map(|rounds| in_every_mode(&written(rounds))).collect()
 }
@@ -222,6 +223,11 @@ fn written(rounds: u64) -> Arc<SimDisk> {
                 WriteOp::State { group: GroupId(17), state: HardState { commit: 0, ..state } },
                 WriteOp::Membership { group: GroupId(16), index: 1, bytes: Bytes::from_static(b"members") },
             ]);
+        }
+        if rounds == 1 {
+            let (start, snapshot) =
+                (LogStart { index: 2, term: 3, offset: 2 }, Bytes::from_static(b"what came before"));
+            submit(vec![WriteOp::Start { group: GroupId(16), start, replace: false, snapshot }]);
         }
     })
 }

@@ -52,6 +52,7 @@ async fn run_until(settings: Settings, stop: impl Future<Output = Result<&'stati
     let metrics = Arc::new(Metrics::new(settings.metrics_per_partition).context("set up metrics")?);
     let options = Options {
         segment_bytes: settings.journal_segment_bytes,
+        reserve_bytes: settings.journal_reserve_bytes,
         observer: Some(Arc::new(SyncObserver(Arc::clone(&metrics)))),
         ..Options::default()
     };
@@ -91,6 +92,10 @@ impl log::LogObserver for SyncObserver {
 
     fn failed(&self, full: bool) {
         self.0.broker.write_failed(full);
+    }
+
+    fn short_of_room(&self, short: bool) {
+        self.0.broker.set_disk_full(short);
     }
 }
 

@@ -266,7 +266,15 @@ impl World {
     pub fn rest(&mut self, at: M, writes: u64) {
         let process = self.machines[at].process.as_mut().expect("it rests");
         if process.writes == writes && process.write.is_none() {
-            process.driver.rest();
+            let deletes = self.machines[at].disk.files(".log").len();
+            let process = self.machines[at].process.as_mut().expect("it rests");
+            if process.driver.rest() {
+                let (life, rests) =
+                    (self.life(at), self.machines[at].clock.lasts(REST.as_micros() as Micros));
+                self.after(rests, Event::Rest(at, life, writes));
+            }
+            let left = self.machines[at].disk.files(".log").len();
+            self.coverage.add("segment deleted", deletes.saturating_sub(left) as u64);
         }
     }
 
@@ -288,6 +296,11 @@ impl World {
                     }
                 }
                 self.checks.interrupted(at, Some(write.ops));
+            } else if self.chance.disks.one_in(4) {
+                // It may have been giving space back.
+                self.machines[at].disk.faults(|faults| faults.power_lost = true);
+                process.driver.rest();
+                self.machines[at].disk.faults(|faults| faults.power_lost = false);
             }
             self.note([5, at as u64, u64::from(power)], || format!("b{} dies, power lost: {power}", at + 1));
             self.note_lost_leader(&process.watch);

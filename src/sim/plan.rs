@@ -159,6 +159,7 @@ fn broker_plan(random: &mut Random, lag_ms: u64) -> BrokerPlan {
         election_ticks: 10,
         quiet_ticks: random.pick(&[1, 2, 5]),
         segment_bytes: random.pick(&[16 << 10, 64 << 10, 1 << 20, 128 << 20]),
+        reserve_bytes: 4 << 10,
         learner_bytes_per_second: random.pick(&[0, 0, 2 << 20, 8 << 20]),
         topics: TopicDefaults { lag_time_max_ms: lag_ms, ..TopicDefaults::default() },
     }

@@ -76,6 +76,7 @@ pub struct BrokerPlan {
     pub election_ticks: usize,
     pub quiet_ticks: usize,
     pub segment_bytes: u64,
+    pub reserve_bytes: u64,
     pub learner_bytes_per_second: u64,
     pub topics: TopicDefaults,
 }
@@ -135,7 +136,11 @@ impl Process {
     pub fn start(start: &Start<'_>) -> Result<(Self, Found), String> {
         let dir = Path::new(DATA);
         let folder = DataFolder::open(&**start.disk, dir, None, None).map_err(|error| error.to_string())?;
-        let options = Options { segment_bytes: start.plan.segment_bytes, ..Options::default() };
+        let options = Options {
+            segment_bytes: start.plan.segment_bytes,
+            reserve_bytes: start.plan.reserve_bytes,
+            ..Options::default()
+        };
         let disk: Arc<dyn log::Disk> = start.disk.clone();
         let (log, driver, recovered) = Log::open_driven(disk, dir, folder.identity.clone(), options)
             .map_err(|error| error.to_string())?;
@@ -227,7 +232,8 @@ fn again(found: &RecoveredGroup) -> RecoveredGroup {
         group: found.group,
         header: found.header.clone(),
         state: found.state,
-        membership: found.membership.clone(),
+        memberships: found.memberships.clone(),
+        snapshot: found.snapshot.clone(),
         log: found.log.clone(),
         damage: found.damage.clone(),
     }

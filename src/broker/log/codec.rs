@@ -5,7 +5,7 @@
 //! | segment header, 128 bytes | at | size |
 //! |---|---|---|
 //! | magic `CHRNKJNL` | 0 | 8 |
-//! | format version (1) | 8 | 2 |
+//! | format version (2) | 8 | 2 |
 //! | broker id | 12 | 4 |
 //! | salt: drawn once per journal, repeated in every header below, so that no payload can pass for one | 16 | 4 |
 //! | segment number | 24 | 8 |
@@ -44,12 +44,12 @@
 //! | salt | 8 | 4 |
 //! | payload length | 12 | 4 |
 //! | CRC of the payload | 16 | 4 |
-//! | records: offsets consumed | 20 | 4 |
+//! | records: offsets consumed; of `Start`: 1 if all that is held goes | 20 | 4 |
 //! | Raft group; 0 for the journal itself | 24 | 8 |
 //! | chain: counts this Raft group's operations on this disk, from 1; a gap tells that one was lost | 32 | 8 |
-//! | Raft index | 40 | 8 |
-//! | Raft term | 48 | 8 |
-//! | base offset | 56 | 8 |
+//! | Raft index; of `Start`: the first that may be held | 40 | 8 |
+//! | Raft term; of `Start`: that of the entry before | 48 | 8 |
+//! | base offset; of `Start`: the offset after the entry before | 56 | 8 |
 //! | greatest timestamp | 64 | 8 |
 //! | producer id, or -1 | 72 | 8 |
 //! | producer's base sequence | 80 | 4 |
@@ -61,7 +61,7 @@ use uuid::Uuid;
 use super::identity::Identity;
 use super::types::EntryKind;
 
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
 pub(super) const SEGMENT_HEADER: usize = 128;
 pub(super) const GROUP_HEADER: usize = 64;
 pub(super) const OP_HEADER: usize = 96;
@@ -94,12 +94,14 @@ pub(super) enum OpKind {
     Manifest = 8,
     /// A segment without live bytes is about to be deleted.
     DropSegment = 9,
+    /// The log begins here; the payload is the snapshot of what came before.
+    Start = 10,
 }
 
 impl OpKind {
     fn from_number(number: u8) -> Option<Self> {
         use OpKind::*;
-        [Create, Entry, State, Membership, Remove, Moved, Checkpoint, Manifest, DropSegment]
+        [Create, Entry, State, Membership, Remove, Moved, Checkpoint, Manifest, DropSegment, Start]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }

@@ -10,8 +10,8 @@ use super::codec::{
     self, DIRECTORY_ENTRY, GROUP_HEADER, GROUP_MAGIC, OP_HEADER, OpHeader, OpKind, Predecessor,
     SEGMENT_HEADER, SegmentHeader, WriteGroupHeader,
 };
-use super::state::{Checkpoint, decode_state, encode_state};
-use super::{Founder, GroupHeader, GroupKind, HardState, Identity, mark, scan};
+use super::state::{Checkpoint, Decoded, decode_state, encode_state};
+use super::{Founder, GroupHeader, GroupKind, HardState, Identity, LogStart, mark, scan};
 
 const SALT: u32 = 7;
 /// So many bytes of a write group may be missing at the end of a file.
@@ -78,8 +78,8 @@ pub fn headers(bytes: &[u8]) {
     if let Some(state) = decode_state(&bytes) {
         assert_eq!(encode_state(state)[..], bytes[..]);
     }
-    if let Some((checkpoint, members)) = Checkpoint::decode(&bytes) {
-        assert_eq!(Checkpoint::decode(&checkpoint.encode(&members)), Some((checkpoint, members)));
+    if let Some(decoded) = Checkpoint::decode(&bytes) {
+        assert_eq!(Checkpoint::decode(&decoded.encode()), Some(decoded));
     }
     let pieces = scan::pieces(&bytes, 0, SALT, 0);
     assert_eq!(pieces.iter().map(|piece| piece.end - piece.at).sum::<usize>(), bytes.len());
@@ -191,7 +191,9 @@ pub fn samples() -> Vec<Vec<u8>> {
         generation: Generation::BIRTH,
         founders: vec![Founder { replica: ReplicaId(1), disk: identity.disk }],
     };
-    let checkpoint = Checkpoint { header, state, membership_index: Some(1), first: 1, last: 2, damage: None };
+    let mut decoded = Decoded::bare(header, state, LogStart::default(), 2);
+    decoded.memberships.insert(1, Bytes::from_static(b"members"));
+    decoded.snapshot = Bytes::from_static(b"snapshot");
     let predecessor = Predecessor { sequence: 1, ops: 1, crc: 9 };
     let group = WriteGroupHeader {
         salt: SALT,
@@ -210,7 +212,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         SegmentHeader { identity, salt: SALT, number: 1 }.encode().to_vec(),
         group.encode().to_vec(),
         op,
-        checkpoint.encode(b"members"),
+        decoded.encode(),
         encode_state(state).to_vec(),
         mark::encode(&mark, SALT).to_vec(),
     ]

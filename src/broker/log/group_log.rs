@@ -11,7 +11,7 @@ use super::batch;
 use super::codec::{OP_HEADER, OpHeader};
 use super::index::{Index, Slot};
 use super::segment::SegmentTable;
-use super::types::{Damage, EntryMeta, LogEntry};
+use super::types::{Damage, EntryMeta, LogEntry, LogStart};
 
 /// Entries that lie this close in a file are fetched by one read.
 const READ_GAP: u64 = 4 << 10;
@@ -28,6 +28,9 @@ pub enum ReadError {
     /// They are not in the log, or not any more.
     #[error("entry {index} is not in the log, which holds {first} to {last}")]
     Missing { index: LogIndex, first: LogIndex, last: LogIndex },
+    /// The log begins after the offset by now.
+    #[error("offset {offset} lies before the log's start {start}")]
+    Gone { offset: Offset, start: Offset },
     /// Their bytes are not what was written: the replica is to be quarantined.
     #[error("the log is damaged: {0}")]
     Damaged(Damage),
@@ -76,7 +79,7 @@ impl GroupLog {
     pub fn lost(&self, synced: LogIndex) {
         let (last, slot) = {
             let index = self.index.read();
-            (index.last(), index.slots.last().copied())
+            (index.last(), index.slots.back().copied())
         };
         let segment = slot.and_then(|slot| self.segments.get(slot.segment));
         self.set_damage(Damage {
@@ -88,7 +91,12 @@ impl GroupLog {
 
     /// Index of the first entry; one above `last_index` while there is none.
     pub fn first_index(&self) -> LogIndex {
-        self.index.read().first
+        self.index.read().first()
+    }
+
+    /// Where it begins, and what lies right before.
+    pub fn start(&self) -> LogStart {
+        self.index.read().start
     }
 
     /// Index of the last synced entry; `first_index - 1` while there is none.
@@ -96,12 +104,9 @@ impl GroupLog {
         self.index.read().last()
     }
 
-    /// Term of the entry at `index`; 0 just before the first entry of a log that begins at 1.
+    /// Term of the entry at `index`, also of the one right before the first; 0 where a log begins at 1.
     pub fn term(&self, index: LogIndex) -> Option<Term> {
-        if index == 0 {
-            return Some(0);
-        }
-        self.index.read().get(index).map(|slot| slot.term)
+        self.index.read().place(index).map(|(term, _)| term)
     }
 
     /// All of the entry at `index` but its payload.
@@ -112,15 +117,15 @@ impl GroupLog {
     /// The entries in `low..=high` without their payloads: what derived state is rebuilt from. At most `limit`.
     pub fn metas(&self, low: LogIndex, high: LogIndex, limit: usize) -> Vec<EntryMeta> {
         let index = self.index.read();
-        (low.max(index.first)..=high)
+        (low.max(index.first())..=high)
             .take(limit)
             .map_while(|i| index.get(i).map(|slot| slot.meta(i)))
             .collect()
     }
 
-    /// The offset of the first record.
+    /// The offset of the first record that is held, or of the next one while there is none.
     pub fn start_offset(&self) -> Offset {
-        self.index.read().slots.first().map_or(0, |slot| slot.base_offset)
+        self.index.read().start.offset
     }
 
     /// The offset the next record gets.
@@ -130,11 +135,7 @@ impl GroupLog {
 
     /// The offset after the entry at `index`; the start offset for the index before the first.
     pub fn position_of(&self, index: LogIndex) -> Option<Offset> {
-        let log = self.index.read();
-        if index + 1 == log.first {
-            return Some(log.slots.first().map_or(0, |slot| slot.base_offset));
-        }
-        log.get(index).map(Slot::end_offset)
+        self.index.read().place(index).map(|(_, offset)| offset)
     }
 
     /// Bytes of all payloads.
@@ -151,12 +152,13 @@ impl GroupLog {
     ) -> Result<Vec<LogEntry>, ReadError> {
         self.with_slots(
             |log| {
-                if low < log.first || high > log.last() + 1 {
-                    let index = if low < log.first { low } else { high - 1 };
-                    return Err(ReadError::Missing { index, first: log.first, last: log.last() });
+                let first = log.first();
+                if low < first || high > log.last() + 1 {
+                    let index = if low < first { low } else { high - 1 };
+                    return Err(ReadError::Missing { index, first, last: log.last() });
                 }
-                let at = |index: LogIndex| (index - log.first) as usize;
-                let slots = (low..).zip(log.slots[at(low.min(high))..at(high)].iter().copied());
+                let at = |index: LogIndex| (index - first) as usize;
+                let slots = (low..).zip(log.slots.range(at(low.min(high))..at(high)).copied());
                 Ok(take(slots, max_bytes, true))
             },
             |slots| {
@@ -176,7 +178,13 @@ impl GroupLog {
         at_least_one: bool,
     ) -> Result<Bytes, ReadError> {
         self.with_slots(
-            |log| Ok(batches(log, offset, below, max_bytes, at_least_one)),
+            |log| {
+                if offset < log.start.offset {
+                    // What follows would pass for what was asked for.
+                    return Err(ReadError::Gone { offset, start: log.start.offset });
+                }
+                Ok(batches(log, offset, below, max_bytes, at_least_one))
+            },
             |slots| {
                 let mut payloads = self.payloads(slots)?;
                 if payloads.len() == 1 {
@@ -202,7 +210,7 @@ impl GroupLog {
             |log| {
                 let at = log.at_time(timestamp);
                 let found = log.slots.get(at).filter(|slot| slot.records > 0 && slot.end_offset() <= below);
-                Ok(found.map(|slot| (log.first + at as u64, *slot)).into_iter().collect())
+                Ok(found.map(|slot| (log.first() + at as u64, *slot)).into_iter().collect())
             },
             |slots| {
                 let payloads = self.payloads(slots)?;
@@ -228,7 +236,7 @@ impl GroupLog {
     pub fn epoch_at(&self, offset: Offset) -> Option<Term> {
         let index = self.index.read();
         let after = index.slots.partition_point(|slot| slot.base_offset <= offset);
-        let slot = index.slots[..after].iter().rev().find(|slot| slot.records > 0)?;
+        let slot = index.slots.range(..after).rev().find(|slot| slot.records > 0)?;
         (offset < slot.base_offset + Offset::from(slot.records)).then_some(slot.term)
     }
 
@@ -273,7 +281,7 @@ impl GroupLog {
         let (&(index, first), (_, last)) = (&run[0], &run[run.len() - 1]);
         let missing = || {
             let log = self.index.read();
-            ReadError::Missing { index, first: log.first, last: log.last() }
+            ReadError::Missing { index, first: log.first(), last: log.last() }
         };
         let segment = self.segments.get(first.segment).ok_or_else(missing)?;
         let start = u64::from(first.position);
@@ -331,8 +339,8 @@ fn batches(
     at_least_one: bool,
 ) -> Vec<(LogIndex, Slot)> {
     let from = log.at_offset(offset);
-    let first = log.first + from as u64;
-    let slots = (first..).zip(log.slots[from..].iter().copied());
+    let first = log.first() + from as u64;
+    let slots = (first..).zip(log.slots.range(from..).copied());
     let slots = slots.take_while(|(_, slot)| slot.end_offset() <= below);
     take(slots.filter(|(_, slot)| slot.records > 0).take(READ_BATCHES), max_bytes, at_least_one)
 }

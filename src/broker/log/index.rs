@@ -1,9 +1,11 @@
 //! The index of one Raft group's entries: where each lies, and what finding by offset, time and epoch needs. Pure.
 
+use std::collections::VecDeque;
+
 use chronik_core::ids::{LogIndex, Offset, Term};
 
 use super::codec::OpHeader;
-use super::types::{BatchProducer, EntryKind, EntryMeta};
+use super::types::{BatchProducer, EntryKind, EntryMeta, LogStart};
 
 /// One entry: 64 bytes, whatever its payload. `segment` 0 is a hole, known only to recovery.
 #[derive(Clone, Copy, Debug)]
@@ -88,57 +90,79 @@ impl Slot {
     }
 }
 
-/// The entries of one Raft group, from `first` on without a gap (recovery fills gaps with holes, and tells).
-#[derive(Debug)]
+/// The entries of one Raft group, from its start on without a gap (recovery fills gaps with holes, and tells).
+#[derive(Default, Debug)]
 pub(super) struct Index {
-    pub(super) first: LogIndex,
-    pub(super) slots: Vec<Slot>,
+    pub(super) start: LogStart,
+    pub(super) slots: VecDeque<Slot>,
     /// Of all payloads.
     pub(super) bytes: u64,
 }
 
-impl Default for Index {
-    fn default() -> Self {
-        Self { first: 1, slots: Vec::new(), bytes: 0 }
-    }
-}
-
 impl Index {
+    /// Index of the first entry, which may not be there yet.
+    pub(super) fn first(&self) -> LogIndex {
+        self.start.index
+    }
+
     /// The last entry's index; `first - 1` when there is none.
     pub(super) fn last(&self) -> LogIndex {
-        self.first + self.slots.len() as u64 - 1
+        self.start.before() + self.slots.len() as u64
+    }
+
+    /// Term and end offset of the entry at `index`, also of the one right before the first.
+    pub(super) fn place(&self, index: LogIndex) -> Option<(Term, Offset)> {
+        if index == self.start.before() {
+            return Some((self.start.term, self.start.offset));
+        }
+        self.get(index).map(|slot| (slot.term, slot.end_offset()))
     }
 
     pub(super) fn get(&self, index: LogIndex) -> Option<&Slot> {
-        self.slots.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+        self.slots.get(usize::try_from(index.checked_sub(self.start.index)?).ok()?)
     }
 
     pub(super) fn end_offset(&self) -> Offset {
-        self.slots.last().map_or(0, Slot::end_offset)
+        self.slots.back().map_or(self.start.offset, Slot::end_offset)
     }
 
     /// Cuts what lies at or above `index`; gives what was cut.
-    pub(super) fn truncate(&mut self, index: LogIndex) -> Vec<Slot> {
-        let keep = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+    pub(super) fn truncate(&mut self, index: LogIndex) -> VecDeque<Slot> {
+        let keep = usize::try_from(index.saturating_sub(self.start.index)).unwrap_or(usize::MAX);
         if keep >= self.slots.len() {
-            return Vec::new();
+            return VecDeque::new();
         }
         let cut = self.slots.split_off(keep);
-        self.bytes -= cut.iter().map(|slot| u64::from(slot.length)).sum::<u64>();
+        self.bytes -= bytes_of(&cut);
+        cut
+    }
+
+    /// Lets the log begin at `start`: without what lies before it, or without anything if all is to be replaced. Gives
+    /// what was cut.
+    pub(super) fn begin_at(&mut self, start: LogStart, replace: bool) -> VecDeque<Slot> {
+        let gone = usize::try_from(start.index.saturating_sub(self.start.index)).unwrap_or(usize::MAX);
+        let kept = if replace { VecDeque::new() } else { self.slots.split_off(gone.min(self.slots.len())) };
+        let cut = std::mem::replace(&mut self.slots, kept);
+        self.start = start;
+        self.bytes -= bytes_of(&cut);
+        if self.slots.capacity() / 4 > self.slots.len() {
+            self.slots.shrink_to(self.slots.len() * 2);
+        }
+        self.rebuild();
         cut
     }
 
     pub(super) fn push(&mut self, mut slot: Slot) {
-        let before = self.slots.last().map_or(-1, |last| last.prefix_max_timestamp);
+        let before = self.slots.back().map_or(-1, |last| last.prefix_max_timestamp);
         slot.prefix_max_timestamp = slot.max_timestamp.max(before);
         self.bytes += u64::from(slot.length);
-        self.slots.push(slot);
+        self.slots.push_back(slot);
     }
 
     /// Puts another place for the entry at `index`; gives the old one. Nothing else of the entry may differ, but
     /// in recovery, where the old one may be a hole or an entry that was truncated since.
     pub(super) fn replace(&mut self, index: LogIndex, slot: Slot) -> Option<Slot> {
-        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        let at = usize::try_from(index.checked_sub(self.start.index)?).ok()?;
         let old = self.slots.get_mut(at)?;
         self.bytes = self.bytes - u64::from(old.length) + u64::from(slot.length);
         let prefix = old.prefix_max_timestamp;
@@ -173,7 +197,7 @@ impl Index {
 
     /// The first entry that is missing or does not follow the one before it.
     pub(super) fn flaw(&self) -> Option<(usize, &'static str)> {
-        let (mut term, mut end) = (0, self.slots.first().map_or(0, |slot| slot.base_offset));
+        let (mut term, mut end) = (self.start.term, self.start.offset);
         for (at, slot) in self.slots.iter().enumerate() {
             if slot.is_hole() {
                 return Some((at, "it is missing"));
@@ -194,4 +218,8 @@ impl Index {
             slot.prefix_max_timestamp = greatest;
         }
     }
+}
+
+fn bytes_of(slots: &VecDeque<Slot>) -> u64 {
+    slots.iter().map(|slot| u64::from(slot.length)).sum()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::index::Index;
 use super::queue::{Item, Next, Queue};
 use super::recovery;
 use super::segment::SegmentTable;
+use super::state::Memberships;
 use super::types::{Damage, Done, GroupHeader, HardState, WriteError, WriteOp};
 use super::writer::{Outcome, Writer};
 
@@ -30,6 +32,8 @@ pub trait LogObserver: Send + Sync {
     fn synced(&self, took: Duration, bytes: usize, submissions: usize);
     /// A write group could not be written or synced; `full` if only for want of room.
     fn failed(&self, full: bool);
+    /// Whether there is room again, after a write or a rest.
+    fn short_of_room(&self, short: bool);
 }
 
 /// What may be chosen.
@@ -41,12 +45,20 @@ pub struct Options {
     pub group_bytes: usize,
     /// Submissions beyond this many waiting bytes are refused. At most 1 GiB.
     pub queue_bytes: usize,
+    /// Room kept back for what must be written when the disk is full; 0 for none.
+    pub reserve_bytes: u64,
     pub observer: Option<Arc<dyn LogObserver>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 128 << 20, group_bytes: 8 << 20, queue_bytes: 256 << 20, observer: None }
+        Self {
+            segment_bytes: 128 << 20,
+            group_bytes: 8 << 20,
+            queue_bytes: 256 << 20,
+            reserve_bytes: 0,
+            observer: None,
+        }
     }
 }
 
@@ -72,11 +84,20 @@ pub struct RecoveredGroup {
     pub group: GroupId,
     pub header: GroupHeader,
     pub state: HardState,
-    /// The members last submitted, and as of which index.
-    pub membership: Option<(LogIndex, Bytes)>,
+    /// The members in force at the log's start, if they ever changed, and all later ones.
+    pub memberships: Memberships,
+    /// What came before the log's start, as it was submitted.
+    pub snapshot: Bytes,
     pub log: Arc<GroupLog>,
     /// Set if this replica lost something: it must not go on under its replica id.
     pub damage: Option<Damage>,
+}
+
+impl RecoveredGroup {
+    /// The newest members, and since which entry.
+    pub fn membership(&self) -> Option<(LogIndex, Bytes)> {
+        self.memberships.last_key_value().map(|(index, bytes)| (*index, bytes.clone()))
+    }
 }
 
 /// What readers and the writer share.
@@ -99,6 +120,7 @@ pub struct Log {
     shared: Arc<Shared>,
     salt: u32,
     unattributed: Option<Damage>,
+    reserve_spent: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -132,19 +154,20 @@ impl Log {
         let recovered = recovery::recover(&disk, dir, &identity)?;
         let salt = recovered.position.salt;
         let queue = Arc::new(Queue::new(options.queue_bytes.min(1 << 30)));
-        let segment_bytes = options.segment_bytes.min(1 << 30);
         let writer = Writer::new(
             disk,
             dir.to_owned(),
             identity,
-            segment_bytes,
+            &options,
             recovered.shared.clone(),
             recovered.groups,
             recovered.position,
         );
+        let reserve_spent = writer.reserve.spent();
         let (shared, unattributed) = (recovered.shared, recovered.unattributed);
-        let driver = LogDriver { writer, queue: queue.clone(), options, complained: false };
-        Ok((Self { queue, shared, salt, unattributed, writer: None }, driver, recovered.found))
+        let driver =
+            LogDriver { writer, queue: queue.clone(), options, written: 0, rests: 0, complained: false };
+        Ok((Self { queue, shared, salt, unattributed, reserve_spent, writer: None }, driver, recovered.found))
     }
 
     /// Queues a change, to be written whole or not at all. `done` is called on the writer's thread, in the order
@@ -171,6 +194,11 @@ impl Log {
     /// Groups of which damage was found since the last call, by a client's read or any other: their replicas must not go on.
     pub fn take_damaged(&self) -> BTreeSet<GroupId> {
         self.shared.segments.take_damaged()
+    }
+
+    /// Whether the disk was full, and only what was kept back is left for what must be written.
+    pub fn is_short_of_room(&self) -> bool {
+        self.reserve_spent.load(Ordering::Acquire)
     }
 
     /// Damage of which recovery could not exclude that it held the only trace of a group. While it is set, a
@@ -206,9 +234,20 @@ pub struct LogDriver {
     writer: Writer,
     queue: Arc<Queue>,
     options: Options,
+    /// Bytes since the last step of housework.
+    written: usize,
+    /// Times at rest without a reserve.
+    rests: u32,
     /// That the journal cannot be sealed was said, and has not changed: a full disk is not worth a line at each rest.
     complained: bool,
 }
+
+/// While there is much to write, a step of housework comes after so many bytes, about as many as it moves, or after this
+/// part of a segment.
+const WRITTEN_PER_STEP: u64 = 1 << 20;
+const STEPS_PER_SEGMENT: u64 = 8;
+/// A reserve that was given up is looked for room for at every so many rests.
+const RESTS_PER_RESTORE: u32 = 20;
 
 impl LogDriver {
     /// Writes what waits, up to one write group, and answers it; false if nothing waits.
@@ -222,10 +261,20 @@ impl LogDriver {
         }
     }
 
-    /// What is to be done when nothing was submitted for a while: housework, then a seal.
-    pub fn rest(&mut self) {
+    /// What is to be done when nothing was submitted for a while: housework, then a seal. Whether there is more to do.
+    pub fn rest(&mut self) -> bool {
+        self.written = 0;
+        if self.writer.lacks_reserve() {
+            self.rests += 1;
+            if self.rests.is_multiple_of(RESTS_PER_RESTORE) {
+                self.writer.restore_reserve();
+            }
+            if let Some(observer) = &self.options.observer {
+                observer.short_of_room(self.writer.lacks_reserve());
+            }
+        }
         if self.writer.has_housework() {
-            return self.writer.do_housework();
+            return self.do_housework() && self.has_more();
         }
         let sealed = self.writer.seal();
         if let Err(error) = &sealed
@@ -234,6 +283,20 @@ impl LogDriver {
             tracing::warn!(%error, "seal the journal");
         }
         self.complained = sealed.is_err();
+        self.has_more()
+    }
+
+    fn has_more(&self) -> bool {
+        self.writer.is_unsealed() || self.writer.has_housework() || self.writer.lacks_reserve()
+    }
+
+    /// One step; false if it failed, and is to be tried again later.
+    fn do_housework(&mut self) -> bool {
+        let done = self.writer.do_housework();
+        if let Err(error) = &done {
+            tracing::debug!(%error, "give space back");
+        }
+        done.is_ok()
     }
 
     /// Seals and syncs: the last thing before the log is closed.
@@ -245,11 +308,20 @@ impl LogDriver {
     fn run(mut self) {
         let queue = self.queue.clone();
         let _burial = Burial(&queue);
+        // Housework goes on at once as long as nobody wants to write.
+        let mut patience = REST;
         loop {
-            let quiet = !self.writer.is_unsealed() && !self.writer.has_housework();
-            match queue.next(self.options.group_bytes, REST, quiet) {
-                Next::Write(items) => self.write(items),
-                Next::Idle => self.rest(),
+            let quiet = !self.has_more();
+            match queue.next(self.options.group_bytes, patience, quiet) {
+                Next::Write(items) => {
+                    self.write(items);
+                    patience = REST;
+                }
+                Next::Idle => {
+                    let housework = self.writer.has_housework();
+                    let more = self.rest();
+                    patience = if housework && more { Duration::ZERO } else { REST };
+                }
                 Next::Closed => return self.close(),
             }
         }
@@ -260,9 +332,11 @@ impl LogDriver {
         let (outcomes, written) = self.writer.write(items);
         let full = |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace));
         let failed = |result: &Outcome| full(result) || matches!(result.1, Err(WriteError::Stopped(_)));
+        self.written += written.as_ref().map_or(0, |written| written.bytes);
         match (&self.options.observer, written) {
             (Some(observer), Some(written)) => {
                 observer.synced(started.elapsed(), written.bytes, written.submissions);
+                observer.short_of_room(self.writer.lacks_reserve());
             }
             (Some(observer), None) if outcomes.iter().any(failed) => {
                 observer.failed(outcomes.iter().any(full));
@@ -270,5 +344,10 @@ impl LogDriver {
             _ => {}
         }
         outcomes.into_iter().for_each(|(done, result)| done(result));
+        let due = WRITTEN_PER_STEP.min(self.options.segment_bytes / STEPS_PER_SEGMENT);
+        if self.written as u64 >= due && self.writer.has_housework() {
+            self.written = 0;
+            self.do_housework();
+        }
     }
 }

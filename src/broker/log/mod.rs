@@ -22,6 +22,7 @@ mod queue;
 mod records;
 mod recovery;
 mod replay;
+mod reserve;
 mod scan;
 mod segment;
 mod space;
@@ -39,7 +40,8 @@ pub use group_log::{GroupLog, ReadError};
 pub use identity::{Birth, DataFolder, Identity, IdentityError, InitialVoter};
 pub use journal::{Log, LogDriver, LogError, LogObserver, Options, REST, RecoveredGroup};
 pub use looking::LookingDisk;
+pub use state::Memberships;
 pub use types::{
     BatchProducer, Damage, Done, EntryKind, EntryMeta, Founder, GroupHeader, GroupKind, HardState, LogEntry,
-    WriteError, WriteOp,
+    LogStart, WriteError, WriteOp,
 };

@@ -8,9 +8,9 @@ use chronik_core::ids::{GroupId, LogIndex, Offset, Term};
 
 use super::batch::BatchHeader;
 use super::codec::{self, MAX_PAYLOAD, OpHeader, OpKind};
-use super::index::Slot;
+use super::index::{Index, Slot};
 use super::state::{Groups, encode_state};
-use super::types::{EntryKind, GroupHeader, HardState, LogEntry, WriteError, WriteOp};
+use super::types::{EntryKind, GroupHeader, HardState, LogEntry, LogStart, WriteError, WriteOp};
 
 /// What becomes true with the sync.
 pub(super) enum Effect {
@@ -18,6 +18,7 @@ pub(super) enum Effect {
     Entries(GroupId, LogIndex, Vec<Slot>),
     State(GroupId, HardState),
     Membership(GroupId, LogIndex, Bytes),
+    Start(GroupId, LogStart, bool, Bytes),
     Remove(GroupId),
     Moved(GroupId, LogIndex, Slot),
     Dropped(u32),
@@ -31,10 +32,10 @@ struct Staged {
     live: Option<StagedLog>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct StagedLog {
     state: HardState,
-    first: LogIndex,
+    start: LogStart,
     /// Entries up to here are in the index as they are; the rest are in `tail`.
     base: LogIndex,
     /// Term and end offset of each entry after `base`.
@@ -44,6 +45,30 @@ struct StagedLog {
 impl StagedLog {
     fn last(&self) -> LogIndex {
         self.base + self.tail.len() as u64
+    }
+
+    /// Term and end offset of the entry at `index`, also of the one right before the start.
+    fn place(&self, index: LogIndex, known: Option<&Index>) -> Option<(Term, Offset)> {
+        if index <= self.start.before() {
+            return (index == self.start.before()).then_some((self.start.term, self.start.offset));
+        }
+        match index.checked_sub(self.base + 1) {
+            Some(at) => self.tail.get(usize::try_from(at).ok()?).copied(),
+            None => known?.place(index),
+        }
+    }
+
+    /// Lets it begin there.
+    fn begin_at(&mut self, start: LogStart, replace: bool) {
+        if replace {
+            self.tail.clear();
+            self.base = start.before();
+        } else if start.before() > self.base {
+            self.tail.drain(..(start.before() - self.base) as usize);
+            self.base = start.before();
+        }
+        self.start = start;
+        self.state.commit = self.state.commit.max(start.before());
     }
 }
 
@@ -111,6 +136,9 @@ impl<'a> Plan<'a> {
             WriteOp::Append { group, entries } => self.append(group, &entries),
             WriteOp::State { group, state } => self.add_state(group, state),
             WriteOp::Membership { group, index, bytes } => self.membership(group, index, bytes),
+            WriteOp::Start { group, start, replace, snapshot } => {
+                self.begin_at(group, start, replace, snapshot)
+            }
             WriteOp::RemoveGroup { group } => self.remove(group),
         }
     }
@@ -125,7 +153,7 @@ impl<'a> Plan<'a> {
         }
         // A group that comes anew counts from 1 again: that is how recovery tells it from the old one.
         staged.chain = 0;
-        staged.live = Some(StagedLog { state: HardState::default(), first: 1, base: 0, tail: Vec::new() });
+        staged.live = Some(StagedLog::default());
         let payload = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
         self.push(OpHeader::plain(OpKind::Create, group, 0), &payload);
         self.effects.push(Effect::Create(group, header));
@@ -153,8 +181,9 @@ impl<'a> Plan<'a> {
     fn before(&mut self, group: GroupId, first: LogIndex) -> Result<(Term, Offset), String> {
         let groups = self.groups;
         let log = self.live(group)?;
-        if first < log.first || first > log.last() + 1 {
-            return Err(format!("entry {first} does not follow the log, {} to {}", log.first, log.last()));
+        if first < log.start.index || first > log.last() + 1 {
+            let (start, last) = (log.start.index, log.last());
+            return Err(format!("entry {first} does not follow the log, {start} to {last}"));
         }
         if first <= log.state.commit {
             return Err(format!(
@@ -168,12 +197,40 @@ impl<'a> Plan<'a> {
         } else {
             log.tail.truncate((first - 1 - log.base) as usize);
         }
-        if let Some(last) = log.tail.last() {
-            return Ok(*last);
-        }
         let index = groups.get(&group).map(|group| group.log.read());
-        let before = index.as_ref().and_then(|index| index.get(log.base));
-        Ok(before.map_or((0, 0), |slot| (slot.term, slot.end_offset())))
+        log.place(first - 1, index.as_deref()).ok_or_else(|| format!("entry {} is not known", first - 1))
+    }
+
+    fn begin_at(
+        &mut self,
+        group: GroupId,
+        start: LogStart,
+        replace: bool,
+        snapshot: Bytes,
+    ) -> Result<(), String> {
+        check_payload(&snapshot)?;
+        let groups = self.groups;
+        let log = self.live(group)?;
+        if start.index < log.start.index {
+            return Err(format!("start {start:?} would go back from {:?}", log.start));
+        }
+        if replace && start.before() < log.state.commit {
+            return Err(format!("start {start:?} would replace what is committed to {}", log.state.commit));
+        }
+        if !replace {
+            let index = groups.get(&group).map(|group| group.log.read());
+            let place = log.place(start.before(), index.as_deref());
+            if place != Some((start.term, start.offset)) {
+                return Err(format!("start {start:?} is not in the log, which holds {place:?} before it"));
+            }
+        }
+        log.begin_at(start, replace);
+        let mut header = OpHeader::plain(OpKind::Start, group, 0);
+        (header.index, header.term, header.base_offset) = (start.index, start.term, start.offset);
+        header.records = u32::from(replace);
+        self.push(header, &snapshot);
+        self.effects.push(Effect::Start(group, start, replace, snapshot));
+        Ok(())
     }
 
     fn add_state(&mut self, group: GroupId, state: HardState) -> Result<(), String> {
@@ -216,7 +273,7 @@ impl<'a> Plan<'a> {
             Some(known) => {
                 let log = known.log.read();
                 let live =
-                    StagedLog { state: known.state, first: log.first, base: log.last(), tail: Vec::new() };
+                    StagedLog { state: known.state, start: log.start, base: log.last(), tail: Vec::new() };
                 Staged { chain: known.chain, live: Some(live) }
             }
         })
@@ -258,6 +315,7 @@ impl WriteOp {
             | Self::Append { group, .. }
             | Self::State { group, .. }
             | Self::Membership { group, .. }
+            | Self::Start { group, .. }
             | Self::RemoveGroup { group } => *group,
         }
     }

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use chronik_core::ids::GroupId;
 use parking_lot::RwLock;
 
 use super::check::Torn;
@@ -21,7 +20,7 @@ use super::group_log::GroupLog;
 use super::identity::Identity;
 use super::journal::{LogError, RecoveredGroup, Shared};
 use super::mark::{Mark, MarkFile};
-use super::replay::{Faults, Replay, Replayed};
+use super::replay::{Faults, Replay, Replayed, Replica};
 use super::scan::{self, Piece};
 use super::segment::{self, Segment, SegmentTable};
 use super::state::{GroupState, Groups};
@@ -386,10 +385,17 @@ fn hand_over(
             log.set_damage(damage.clone());
         }
         logs.insert(group, log.clone());
-        found.push(recovered_group(group, &replica.header, replica.state, &replica.membership, &log));
-        let (header, state, membership, chain) =
-            (replica.header, replica.state, replica.membership, replica.chain);
-        groups.insert(group, GroupState { header, state, membership, chain, log });
+        let Replica { header, state, memberships, snapshot, chain, .. } = replica;
+        found.push(RecoveredGroup {
+            group,
+            header: header.clone(),
+            state,
+            memberships: memberships.clone(),
+            snapshot: snapshot.clone(),
+            log: log.clone(),
+            damage: log.damage().cloned(),
+        });
+        groups.insert(group, GroupState { header, state, memberships, snapshot, chain, log });
     }
     for segment in segments {
         let number = segment.number;
@@ -404,21 +410,4 @@ fn hand_over(
     let shared = Arc::new(Shared { segments: table, groups: RwLock::new(logs) });
     let Replayed { unattributed, faults, .. } = replayed;
     Ok(Recovered { shared, groups, position, found, unattributed, faults, torn, size })
-}
-
-fn recovered_group(
-    group: GroupId,
-    header: &super::types::GroupHeader,
-    state: super::types::HardState,
-    membership: &Option<(u64, bytes::Bytes)>,
-    log: &Arc<GroupLog>,
-) -> RecoveredGroup {
-    RecoveredGroup {
-        group,
-        header: header.clone(),
-        state,
-        membership: membership.clone(),
-        log: log.clone(),
-        damage: log.damage().cloned(),
-    }
 }

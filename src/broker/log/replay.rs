@@ -3,7 +3,7 @@
 //! A replica is taken for whole only if its chain of operations has no gap, and reaches beyond every place where
 //! operations were lost of which nobody can tell whose they were: through a later operation or a checkpoint.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,17 +13,22 @@ use super::codec::{LAST, OP_HEADER, OpHeader, OpKind};
 use super::index::{Index, Slot};
 use super::scan::{Body, Found};
 use super::segment;
-use super::state::{Checkpoint, decode_state};
-use super::types::{Damage, GroupHeader, GroupKind, HardState};
+use super::state::{Checkpoint, Decoded, Memberships, decode_state, forget_members_before};
+use super::types::{Damage, GroupHeader, GroupKind, HardState, LogStart};
 
 /// One Raft group as far as it was replayed.
 pub(super) struct Replica {
     pub(super) header: GroupHeader,
     pub(super) state: HardState,
-    pub(super) membership: Option<(LogIndex, Bytes)>,
+    pub(super) memberships: Memberships,
+    pub(super) snapshot: Bytes,
     pub(super) chain: u64,
     pub(super) index: Index,
     pub(super) damage: Option<Damage>,
+    /// Entries of which only the payload is damaged: it does no harm once they are cut, replaced or moved.
+    unreadable: BTreeMap<LogIndex, Damage>,
+    /// The same of the snapshot.
+    unreadable_snapshot: Option<Damage>,
     /// The step at which its chain was last confirmed.
     proven: u64,
 }
@@ -225,7 +230,7 @@ impl Replay {
     fn checkpoint(&mut self, at: usize, header: &OpHeader, payload: Option<&[u8]>) {
         let (step, jump) = (self.step, self.after_gap());
         let group = header.group;
-        let Some((checkpoint, members)) = payload.and_then(Checkpoint::decode) else {
+        let Some(decoded) = payload.and_then(Checkpoint::decode) else {
             let damage = self.damage(at, "the replica's checkpoint is unreadable".to_owned());
             let replica = self.hit(group, damage);
             (replica.chain, replica.proven) = (header.chain, step);
@@ -243,14 +248,18 @@ impl Replay {
         }
         let most = self.most;
         let Some(replica) = self.replicas.get_mut(&group) else { return };
-        if !known {
-            replica.adopt(&checkpoint, members, most);
-            replica.chain = header.chain;
-        }
+        let last = decoded.checkpoint.last;
         replica.proven = step;
-        replica.damage = replica.damage.take().or(checkpoint.damage);
-        if replica.index.last() < checkpoint.last {
-            let what = format!("the journal is too small for the entries up to {}", checkpoint.last);
+        replica.damage = replica.damage.take().or(decoded.checkpoint.damage.clone());
+        replica.unreadable_snapshot = None;
+        if !known {
+            replica.chain = header.chain;
+            replica.adopt(decoded, most);
+        } else {
+            replica.snapshot = decoded.snapshot;
+        }
+        if replica.index.last() < last {
+            let what = format!("the journal is too small for the entries up to {last}");
             let damage = self.damage(at, what);
             self.hit(group, damage);
         }
@@ -272,16 +281,16 @@ impl Replay {
             self.replicas.remove(&group);
             return;
         }
-        if payload.is_none() {
-            let what = format!("the payload of {:?} {} is unreadable", header.kind, header.index);
-            let damage = self.damage(at, what);
-            self.hit(group, damage);
+        let what = || format!("the payload of {:?} {} is unreadable", header.kind, header.index);
+        let unreadable = payload.is_none().then(|| self.damage(at, what()));
+        if let Some(damage) = &unreadable {
+            self.faults.note(damage);
         }
         let slot = Slot::new(header, self.segment, at as u32);
         let most = self.most;
         let wrong = self.replicas.get_mut(&group).is_some_and(|replica| {
             (replica.chain, replica.proven) = (header.chain, self.step);
-            !replica.change(header, slot, payload, most)
+            !replica.change(header, slot, payload, unreadable, most)
         });
         if wrong {
             let damage = self.damage(at, format!("{:?} {} does not fit the log", header.kind, header.index));
@@ -319,13 +328,17 @@ impl Replay {
         {
             return Some(damage.clone());
         }
+        let unreadable = replica.unreadable.values().next().or(replica.unreadable_snapshot.as_ref());
+        if unreadable.is_some() {
+            return unreadable.cloned();
+        }
         if replica.state.commit > replica.index.last() {
             let (last, commit) = (replica.index.last(), replica.state.commit);
             let what = format!("the log ends at entry {last}, {commit} were committed");
             return Some(Damage { file: last_file.to_owned(), offset: end as u64, what });
         }
         let (at, what) = replica.index.flaw()?;
-        let (index, slot) = (replica.index.first + at as u64, replica.index.slots[at]);
+        let (index, slot) = (replica.index.first() + at as u64, replica.index.slots[at]);
         let file = segment::path(&self.data_dir, slot.segment.max(1));
         Some(Damage { file, offset: u64::from(slot.position), what: format!("entry {index}: {what}") })
     }
@@ -344,52 +357,111 @@ impl Replica {
             generation: Generation::BIRTH,
             founders: Vec::new(),
         };
-        let (state, index) = Default::default();
-        Self { header, state, membership: None, chain: 0, index, damage: None, proven: 0 }
+        Self {
+            header,
+            state: HardState::default(),
+            memberships: Memberships::new(),
+            snapshot: Bytes::new(),
+            chain: 0,
+            index: Index::default(),
+            damage: None,
+            unreadable: BTreeMap::new(),
+            unreadable_snapshot: None,
+            proven: 0,
+        }
     }
 
     /// Takes over what a checkpoint says. Entries it counts and that were not seen are holes for now: the entries
     /// may have been moved to a later segment.
-    fn adopt(&mut self, checkpoint: &Checkpoint, members: Bytes, most: u64) {
-        self.header = checkpoint.header.clone();
+    fn adopt(&mut self, Decoded { checkpoint, memberships, snapshot }: Decoded, most: u64) {
+        self.header = checkpoint.header;
         self.state = checkpoint.state;
-        self.membership = checkpoint.membership_index.map(|index| (index, members));
-        if self.index.slots.is_empty() {
-            self.index.first = checkpoint.first.max(1);
-        }
-        self.index.truncate(checkpoint.last.saturating_add(1));
+        self.truncate(checkpoint.last.saturating_add(1));
+        let known = self.index.first()..=self.index.last() + 1;
+        let replace = !known.contains(&checkpoint.start.index);
+        self.begin_at(checkpoint.start, replace);
         self.index.extend_to(checkpoint.last, most);
+        (self.memberships, self.snapshot) = (memberships, snapshot);
+    }
+
+    fn truncate(&mut self, index: LogIndex) {
+        self.index.truncate(index);
+        self.unreadable.split_off(&index);
+    }
+
+    fn begin_at(&mut self, start: LogStart, replace: bool) {
+        self.index.begin_at(start, replace);
+        self.unreadable = if replace { BTreeMap::new() } else { self.unreadable.split_off(&start.index) };
+        self.state.commit = self.state.commit.max(start.before());
+        forget_members_before(&mut self.memberships, start);
     }
 
     /// False if the operation cannot follow what is there.
-    fn change(&mut self, header: &OpHeader, slot: Slot, payload: Option<&[u8]>, most: u64) -> bool {
+    fn change(
+        &mut self,
+        header: &OpHeader,
+        slot: Slot,
+        payload: Option<&[u8]>,
+        unreadable: Option<Damage>,
+        most: u64,
+    ) -> bool {
         match header.kind {
             OpKind::Entry => {
-                if !(self.index.first..=LAST).contains(&header.index) {
+                if !(self.index.first()..=LAST).contains(&header.index) {
                     return false;
                 }
-                self.index.truncate(header.index);
+                self.truncate(header.index);
+                self.unreadable.extend(unreadable.map(|damage| (header.index, damage)));
                 let fits = self.index.extend_to(header.index - 1, most);
                 self.index.push(slot);
                 fits
             }
-            OpKind::Moved => self.index.replace(header.index, slot).is_some(),
+            OpKind::Moved => {
+                self.unreadable.remove(&header.index);
+                self.unreadable.extend(unreadable.map(|damage| (header.index, damage)));
+                self.index.replace(header.index, slot).is_some()
+            }
+            OpKind::Start => self.change_start(header, payload, unreadable),
             OpKind::State => match payload.map(decode_state) {
                 Some(Some(state)) => {
                     self.state = state;
                     true
                 }
                 Some(None) => false,
-                None => true,
+                None => self.damage_by(unreadable),
             },
-            OpKind::Membership => {
-                if let Some(payload) = payload {
-                    self.membership = Some((header.index, Bytes::copy_from_slice(payload)));
+            OpKind::Membership => match payload {
+                Some(payload) => {
+                    self.memberships.insert(header.index, Bytes::copy_from_slice(payload));
+                    true
                 }
-                true
-            }
+                None => self.damage_by(unreadable),
+            },
             _ => false,
         }
+    }
+
+    fn damage_by(&mut self, unreadable: Option<Damage>) -> bool {
+        self.damage = self.damage.take().or(unreadable);
+        true
+    }
+
+    fn change_start(
+        &mut self,
+        header: &OpHeader,
+        payload: Option<&[u8]>,
+        unreadable: Option<Damage>,
+    ) -> bool {
+        let start = LogStart { index: header.index, term: header.term, offset: header.base_offset };
+        let replace = header.records != 0;
+        let fits = (self.index.first()..=LAST).contains(&start.index)
+            && (replace || start.before() <= self.index.last());
+        if fits {
+            self.begin_at(start, replace);
+            self.snapshot = payload.map_or(Bytes::new(), Bytes::copy_from_slice);
+            self.unreadable_snapshot = unreadable;
+        }
+        fits
     }
 }
 
@@ -400,15 +472,8 @@ mod tests {
     #[test]
     fn entries_that_the_journal_has_no_room_for_take_no_memory() {
         let group = GroupId(16);
-        let checkpoint = Checkpoint {
-            header: Replica::unknown().header,
-            state: HardState::default(),
-            membership_index: None,
-            first: 1,
-            last: 1 << 27,
-            damage: None,
-        };
-        let payload = checkpoint.encode(&[]);
+        let header = Replica::unknown().header;
+        let payload = Decoded::bare(header, HardState::default(), LogStart::default(), 1 << 27).encode();
         let header = OpHeader::plain(OpKind::Checkpoint, group, 9);
         let mut replay = Replay::new(Path::new("data"), 10 * OP_HEADER as u64);
         replay.begin_segment(5);

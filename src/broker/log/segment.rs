@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chronik_core::ids::GroupId;
 use parking_lot::{Mutex, RwLock};
 
-use super::codec::{SEGMENT_HEADER, SegmentHeader};
+use super::codec::{GROUP_HEADER, SEGMENT_HEADER, SegmentHeader, WriteGroupHeader};
 use super::disk::{Disk, DiskFile};
 use super::identity::Identity;
 
@@ -20,6 +20,18 @@ pub(super) struct Segment {
     pub(super) number: u32,
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn DiskFile>,
+}
+
+impl Segment {
+    /// Where the checkpoint at its head ends, as far as it can be read.
+    pub(super) fn head(&self) -> u64 {
+        let mut bytes = [0; GROUP_HEADER];
+        let read = self.file.read_exact_at(&mut bytes, SEGMENT_HEADER as u64);
+        let header = read.ok().and_then(|()| WriteGroupHeader::decode(&bytes, None).ok());
+        let checkpoint = header.filter(|header| header.checkpoint);
+        let length = checkpoint.map_or(0, |header| GROUP_HEADER as u64 + u64::from(header.length));
+        SEGMENT_HEADER as u64 + length
+    }
 }
 
 /// The open segments by number, and the groups of which somebody found damage in them.
@@ -40,6 +52,10 @@ impl SegmentTable {
 
     pub(super) fn remove(&self, number: u32) -> Option<Arc<Segment>> {
         self.open.write().remove(&number)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Segment>> {
+        self.open.read().values().cloned().collect()
     }
 
     pub(super) fn numbers(&self) -> Vec<u32> {

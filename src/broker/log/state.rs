@@ -9,13 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::LAST;
 use super::group_log::GroupLog;
-use super::types::{Damage, GroupHeader, HardState};
+use super::types::{Damage, GroupHeader, HardState, LogStart};
+
+/// Members, each since the entry that brought them into force: those in force at the log's start, and all later ones.
+pub type Memberships = BTreeMap<LogIndex, Bytes>;
 
 /// One Raft group on this disk.
 pub(super) struct GroupState {
     pub(super) header: GroupHeader,
     pub(super) state: HardState,
-    pub(super) membership: Option<(LogIndex, Bytes)>,
+    pub(super) memberships: Memberships,
+    /// What came before the log's start, as the caller keeps it.
+    pub(super) snapshot: Bytes,
     /// Operations of this group so far.
     pub(super) chain: u64,
     pub(super) log: Arc<GroupLog>,
@@ -24,46 +29,97 @@ pub(super) struct GroupState {
 /// Ordered, so that equal histories write equal bytes.
 pub(super) type Groups = BTreeMap<GroupId, GroupState>;
 
+/// Forgets members that were replaced before the log's start.
+pub(super) fn forget_members_before(memberships: &mut Memberships, start: LogStart) {
+    let in_force = memberships.range(..start.index).next_back().map(|(index, _)| *index);
+    memberships.retain(|index, _| *index >= in_force.unwrap_or(0));
+}
+
 /// A Raft group's state at the head of a segment: all that is not entries. With it, segments that hold no live
 /// entry can go, and a group without later operations is proven whole up to here.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) header: GroupHeader,
     pub(super) state: HardState,
-    pub(super) membership_index: Option<LogIndex>,
-    pub(super) first: LogIndex,
+    /// Each with the length of its bytes.
+    memberships: Vec<(LogIndex, usize)>,
+    pub(super) start: LogStart,
     pub(super) last: LogIndex,
     pub(super) damage: Option<Damage>,
 }
 
+/// A checkpoint with the bytes that stand behind it.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Decoded {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) memberships: Memberships,
+    pub(super) snapshot: Bytes,
+}
+
 impl Checkpoint {
-    pub(super) fn of(group: &GroupState) -> Self {
+    pub(super) fn encode(group: &GroupState) -> Vec<u8> {
         let log = group.log.read();
-        Self {
+        let checkpoint = Self {
             header: group.header.clone(),
             state: group.state,
-            membership_index: group.membership.as_ref().map(|(index, _)| *index),
-            first: log.first,
+            memberships: lengths(&group.memberships),
+            start: log.start,
             last: log.last(),
             damage: group.log.damage().cloned(),
-        }
+        };
+        checkpoint.with(&group.memberships, &group.snapshot)
     }
 
-    /// JSON behind its length, then the members' bytes as they are.
-    pub(super) fn encode(&self, membership: &[u8]) -> Vec<u8> {
+    /// JSON behind its length, then the members' bytes and the snapshot as they are.
+    fn with(&self, memberships: &Memberships, snapshot: &[u8]) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("numbers, lists and texts always encode");
         let mut bytes = (json.len() as u32).to_le_bytes().to_vec();
         bytes.extend_from_slice(&json);
-        bytes.extend_from_slice(membership);
+        memberships.values().for_each(|members| bytes.extend_from_slice(members));
+        bytes.extend_from_slice(snapshot);
         bytes
     }
 
-    pub(super) fn decode(payload: &[u8]) -> Option<(Self, Bytes)> {
+    pub(super) fn decode(payload: &[u8]) -> Option<Decoded> {
         let (length, rest) = payload.split_first_chunk::<4>()?;
-        let (json, membership) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let (json, mut rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         let checkpoint: Self = serde_json::from_slice(json).ok()?;
-        let counts = checkpoint.last <= LAST && checkpoint.first <= checkpoint.last + 1;
-        counts.then(|| (checkpoint, Bytes::copy_from_slice(membership)))
+        if !checkpoint.counts() {
+            return None;
+        }
+        let mut memberships = Memberships::new();
+        for (index, length) in &checkpoint.memberships {
+            let (members, behind) = rest.split_at_checked(*length)?;
+            memberships.insert(*index, Bytes::copy_from_slice(members));
+            rest = behind;
+        }
+        Some(Decoded { checkpoint, memberships, snapshot: Bytes::copy_from_slice(rest) })
+    }
+
+    /// Whether its numbers can be those of a log.
+    fn counts(&self) -> bool {
+        let (first, last) = (self.start.index, self.last);
+        let ascending = self.memberships.is_sorted_by(|(a, _), (b, _)| a < b);
+        last <= LAST && (1..=last + 1).contains(&first) && ascending
+    }
+}
+
+fn lengths(memberships: &Memberships) -> Vec<(LogIndex, usize)> {
+    memberships.iter().map(|(index, bytes)| (*index, bytes.len())).collect()
+}
+
+impl Decoded {
+    /// Of a replica of which nothing but this is known: without members and snapshot.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn bare(header: GroupHeader, state: HardState, start: LogStart, last: LogIndex) -> Self {
+        let checkpoint = Checkpoint { header, state, memberships: Vec::new(), start, last, damage: None };
+        Self { checkpoint, memberships: Memberships::new(), snapshot: Bytes::new() }
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let checkpoint = Checkpoint { memberships: lengths(&self.memberships), ..self.checkpoint.clone() };
+        checkpoint.with(&self.memberships, &self.snapshot)
     }
 }
 

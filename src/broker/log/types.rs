@@ -119,6 +119,31 @@ pub struct HardState {
     pub commit: LogIndex,
 }
 
+/// Where a log begins, and what lies right before: nothing below is held any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogStart {
+    /// The first entry that may be held.
+    pub index: LogIndex,
+    /// Term of the entry before it.
+    pub term: Term,
+    /// The offset after the entry before it.
+    pub offset: Offset,
+}
+
+impl Default for LogStart {
+    /// A log of which nothing was cut.
+    fn default() -> Self {
+        Self { index: 1, term: 0, offset: 0 }
+    }
+}
+
+impl LogStart {
+    /// The last entry that is not held: what a snapshot at this start stands for.
+    pub fn before(&self) -> LogIndex {
+        self.index - 1
+    }
+}
+
 /// What a Raft group serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum GroupKind {
@@ -171,6 +196,15 @@ pub enum WriteOp {
         index: LogIndex,
         bytes: Bytes,
     },
+    /// The log begins here from now on. What came before is in `snapshot`, in whatever form the caller keeps it, and in
+    /// the newest members as of then. All of it was committed.
+    Start {
+        group: GroupId,
+        start: LogStart,
+        /// The log held here ends before the start, or is not the one that the snapshot continues: all of it goes.
+        replace: bool,
+        snapshot: Bytes,
+    },
     RemoveGroup {
         group: GroupId,
     },
@@ -181,7 +215,7 @@ impl WriteOp {
     pub fn size(&self) -> usize {
         match self {
             Self::Append { entries, .. } => entries.iter().map(|e| e.payload.len() + 112).sum(),
-            Self::Membership { bytes, .. } => bytes.len() + 112,
+            Self::Membership { bytes, .. } | Self::Start { snapshot: bytes, .. } => bytes.len() + 112,
             Self::CreateGroup { .. } => 512,
             Self::State { .. } | Self::RemoveGroup { .. } => 136,
         }

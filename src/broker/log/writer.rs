@@ -3,24 +3,28 @@
 //! A failed write or sync is never retried, for the state of the file is unknown then: the log stops. The exception
 //! is a full disk: the file is cut back to where it was synced, the submissions are refused, and the log goes on.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chronik_core::ids::GroupId;
 
-use super::codec::{self, GROUP_HEADER, OpHeader, OpKind, Predecessor, SegmentHeader, WriteGroupHeader};
+use super::codec::{
+    self, GROUP_HEADER, OpHeader, OpKind, Predecessor, SEGMENT_HEADER, SegmentHeader, WriteGroupHeader,
+};
 use super::disk::Disk;
 use super::identity::Identity;
 use super::index::Slot;
-use super::journal::Shared;
+use super::journal::{Options, Shared};
 use super::mark::{Mark, MarkFile};
 use super::plan::{Effect, Plan};
 use super::queue::Item;
+use super::reserve::Reserve;
 use super::segment::{self, Segment};
-use super::state::{Checkpoint, GroupState, Groups};
-use super::types::{Done, GroupHeader, HardState, WriteError};
+use super::space::{Housework, Usage};
+use super::state::{Checkpoint, GroupState, Groups, Memberships, forget_members_before};
+use super::types::{Done, GroupHeader, HardState, LogStart, WriteError};
 
 /// A buffer that grew beyond this for one large group is given back.
 const KEEP_BUFFER: usize = 16 << 20;
@@ -51,12 +55,12 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) groups: Groups,
     pub(super) position: Position,
-    /// Bytes of entries still referred to, by segment.
-    pub(super) live: BTreeMap<u32, u64>,
-    /// Segments that the next write group says good-bye to.
-    pub(super) to_drop: Vec<u32>,
-    /// Entries that the next write group writes anew.
-    pub(super) to_move: Vec<(OpHeader, bytes::Bytes)>,
+    /// Where the active segment's checkpoint ends.
+    pub(super) head: u64,
+    /// What of each segment is still referred to.
+    pub(super) usage: Usage,
+    pub(super) housework: Housework,
+    pub(super) reserve: Reserve,
     /// Written since the last seal.
     unsealed: bool,
     stopped: Option<String>,
@@ -69,6 +73,21 @@ pub(super) struct Written {
     pub(super) submissions: usize,
 }
 
+/// A plan that is complete.
+pub(super) struct Planned {
+    buffer: Vec<u8>,
+    directory: Vec<(GroupId, u32)>,
+    effects: Vec<Effect>,
+    chains: Vec<(GroupId, u64)>,
+}
+
+impl Planned {
+    pub(super) fn of(plan: Plan<'_>) -> Self {
+        let chains = plan.chains().collect();
+        Self { buffer: plan.ops, directory: plan.directory, effects: plan.effects, chains }
+    }
+}
+
 /// A submission and what became of it.
 pub(super) type Outcome = (Done, Result<(), WriteError>);
 
@@ -77,17 +96,22 @@ impl Writer {
         disk: Arc<dyn Disk>,
         data_dir: PathBuf,
         identity: Identity,
-        segment_bytes: u64,
+        options: &Options,
         shared: Arc<Shared>,
         groups: Groups,
         position: Position,
     ) -> Self {
-        let mut live: BTreeMap<u32, u64> =
-            shared.segments.numbers().into_iter().map(|number| (number, 0)).collect();
+        let reserve = Reserve::open(&*disk, &data_dir, options.reserve_bytes);
+        let segment_bytes = options.segment_bytes.min(1 << 30);
+        let mut usage = Usage::default();
+        let mut head = SEGMENT_HEADER as u64;
+        for segment in shared.segments.all() {
+            usage.begin(segment.number);
+            head = segment.head();
+            usage.end(segment.number, segment.file.len().unwrap_or(0).saturating_sub(head));
+        }
         for group in groups.values() {
-            for slot in group.log.read().slots.iter().filter(|slot| !slot.is_hole()) {
-                *live.entry(slot.segment).or_default() += weight(slot);
-            }
+            usage.hold(group.log.read().slots.iter());
         }
         Self {
             disk,
@@ -97,9 +121,10 @@ impl Writer {
             shared,
             groups,
             position,
-            live,
-            to_drop: Vec::new(),
-            to_move: Vec::new(),
+            head,
+            usage,
+            housework: Housework::default(),
+            reserve,
             unsealed: true,
             stopped: None,
             buffer: Vec::new(),
@@ -108,7 +133,11 @@ impl Writer {
 
     /// Whether a seal would tell a restart anything new.
     pub(super) fn is_unsealed(&self) -> bool {
-        self.unsealed && self.stopped.is_none()
+        self.unsealed && !self.is_stopped()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// Writes all items as one group. The outcomes are in the items' order.
@@ -116,12 +145,8 @@ impl Writer {
         if let Err(error) = self.ready() {
             return (refuse_all(items, &error), None);
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        buffer.resize(GROUP_HEADER, 0);
-        let (segment, start) = (self.position.active.number, self.position.end);
-        // The buffer begins with the group's header, so a position in it is one in the file.
-        let mut plan = Plan::new(&self.groups, self.position.salt, segment, start, buffer);
+        let buffer = self.take_buffer();
+        let mut plan = self.plan(buffer);
         let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -129,26 +154,38 @@ impl Writer {
                 Item::Refused { error, done } => outcomes.push((done, Err(error))),
             }
         }
-        self.to_drop.iter().for_each(|segment| plan.add_dropped(*segment));
-        self.to_move.iter().for_each(|(header, payload)| plan.add_moved(*header, payload));
-        let chains: Vec<_> = plan.chains().collect();
-        let (buffer, directory, effects) = (plan.ops, plan.directory, plan.effects);
+        let written = self.carry_out(Planned::of(plan));
+        if let Err(error) = &written {
+            let failed = |outcome: &mut Outcome| outcome.1 = outcome.1.clone().and(Err(error.clone()));
+            outcomes.iter_mut().for_each(failed);
+        }
+        let submissions = outcomes.len();
+        (outcomes, written.ok().flatten().map(|bytes| Written { bytes, submissions }))
+    }
+
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.resize(GROUP_HEADER, 0);
+        buffer
+    }
+
+    /// The write group that comes next, empty. The buffer begins with its header, so a position in it is one in the file.
+    pub(super) fn plan(&self, buffer: Vec<u8>) -> Plan<'_> {
+        let (segment, start) = (self.position.active.number, self.position.end);
+        Plan::new(&self.groups, self.position.salt, segment, start, buffer)
+    }
+
+    /// Writes what was planned and makes it true; gives the bytes written, if there was anything to write.
+    pub(super) fn carry_out(&mut self, planned: Planned) -> Result<Option<usize>, WriteError> {
+        let Planned { buffer, directory, effects, chains } = planned;
         if directory.is_empty() {
             self.buffer = buffer;
-            return (outcomes, None);
+            return Ok(None);
         }
-        let written = self.write_group(buffer, &directory, false);
-        match &written {
-            Ok(_) => self.apply(effects, chains),
-            Err(error) => {
-                let failed = |outcome: &mut Outcome| outcome.1 = outcome.1.clone().and(Err(error.clone()));
-                outcomes.iter_mut().for_each(failed);
-            }
-        }
-        // Whatever became of them, they are found again when space is next looked at.
-        (self.to_drop, self.to_move) = Default::default();
-        let submissions = outcomes.len();
-        (outcomes, written.ok().map(|bytes| Written { bytes, submissions }))
+        let bytes = self.write_group(buffer, &directory)?;
+        self.apply(effects, chains);
+        Ok(Some(bytes))
     }
 
     /// Certifies the last group while nothing follows it, without a sync: see `codec.rs`.
@@ -185,11 +222,13 @@ impl Writer {
         }
     }
 
-    fn ready(&mut self) -> Result<(), WriteError> {
+    pub(super) fn ready(&mut self) -> Result<(), WriteError> {
         if let Some(reason) = &self.stopped {
             return Err(WriteError::Stopped(reason.clone()));
         }
-        if self.position.end >= self.segment_bytes { self.roll() } else { Ok(()) }
+        // A checkpoint as large as that shall not fill the journal by itself.
+        let full = self.position.end >= self.segment_bytes.max(2 * self.head);
+        if full { self.roll() } else { Ok(()) }
     }
 
     /// Fills in directory and header, writes and syncs. `buffer` begins with room for the header.
@@ -197,11 +236,13 @@ impl Writer {
         &mut self,
         mut buffer: Vec<u8>,
         directory: &[(GroupId, u32)],
-        checkpoint: bool,
     ) -> Result<usize, WriteError> {
-        let header = finish_group(&mut buffer, directory, checkpoint, &self.position);
+        let header = finish_group(&mut buffer, directory, false, &self.position);
         let file = self.position.active.file.clone();
-        let written = file.write_all_at(&buffer, self.position.end);
+        let mut written = file.write_all_at(&buffer, self.position.end);
+        if written.as_ref().is_err_and(is_full) && self.spend_reserve() {
+            written = file.write_all_at(&buffer, self.position.end);
+        }
         self.settle(written, "write")?;
         let synced = file.sync();
         if let Err(error) = synced {
@@ -239,7 +280,7 @@ impl Writer {
     }
 
     /// Begins the next segment with a checkpoint of every Raft group.
-    fn roll(&mut self) -> Result<(), WriteError> {
+    pub(super) fn roll(&mut self) -> Result<(), WriteError> {
         let number = self.position.active.number + 1;
         let (identity, salt) = (self.identity.clone(), self.position.salt);
         let segment_header = SegmentHeader { identity, salt, number: u64::from(number) };
@@ -248,7 +289,11 @@ impl Writer {
         let previous = finish_group(&mut buffer, &directory, true, &self.position);
         let mut bytes = segment_header.encode().to_vec();
         bytes.append(&mut buffer);
-        let segment = match segment::create(&*self.disk, &self.data_dir, number, &bytes) {
+        let mut created = segment::create(&*self.disk, &self.data_dir, number, &bytes);
+        if created.as_ref().is_err_and(is_full) && self.spend_reserve() {
+            created = segment::create(&*self.disk, &self.data_dir, number, &bytes);
+        }
+        let segment = match created {
             Ok(segment) => Arc::new(segment),
             Err(error) if is_full(&error) => {
                 tracing::debug!(number, %error, "begin a segment: the disk is full");
@@ -257,12 +302,13 @@ impl Writer {
             Err(error) => return Err(self.stop("begin the segment after", &error)),
         };
         self.shared.segments.insert(segment.clone());
-        self.live.insert(number, 0);
-        (self.position.active, self.position.end) = (segment, bytes.len() as u64);
+        self.usage.end(self.position.active.number, self.position.end - self.head);
+        self.usage.begin(number);
+        self.head = bytes.len() as u64;
+        (self.position.active, self.position.end) = (segment, self.head);
         self.position.previous = previous;
         self.position.certify();
         self.unsealed = true;
-        self.find_dead_segments();
         Ok(())
     }
 
@@ -274,8 +320,7 @@ impl Writer {
         let mut directory = vec![(GroupId(0), codec::encode_op(out, salt, manifest, &numbers))];
         for (id, group) in &self.groups {
             let header = OpHeader::plain(OpKind::Checkpoint, *id, group.chain);
-            let members = group.membership.as_ref().map_or(&[][..], |(_, bytes)| bytes);
-            let payload = Checkpoint::of(group).encode(members);
+            let payload = Checkpoint::encode(group);
             directory.push((*id, codec::encode_op(out, salt, header, &payload)));
         }
         directory
@@ -288,7 +333,10 @@ impl Writer {
                 Effect::Entries(group, first, slots) => self.appended(group, first, slots),
                 Effect::State(group, state) => self.with(group, |g| g.state = state),
                 Effect::Membership(group, index, bytes) => {
-                    self.with(group, |g| g.membership = Some((index, bytes)));
+                    self.with(group, |g| drop(g.memberships.insert(index, bytes)));
+                }
+                Effect::Start(group, start, replace, snapshot) => {
+                    self.begun(group, start, replace, snapshot);
                 }
                 Effect::Remove(group) => self.removed(group),
                 Effect::Moved(group, index, slot) => self.moved(group, index, slot),
@@ -308,50 +356,45 @@ impl Writer {
 
     fn created(&mut self, group: GroupId, header: GroupHeader) {
         let log = self.shared.group_or_new(group, self.position.salt);
-        let state = HardState::default();
-        self.groups.insert(group, GroupState { header, state, membership: None, chain: 0, log });
+        let (state, memberships, snapshot) = (HardState::default(), Memberships::new(), Bytes::new());
+        self.groups.insert(group, GroupState { header, state, memberships, snapshot, chain: 0, log });
+    }
+
+    fn begun(&mut self, group: GroupId, start: LogStart, replace: bool, snapshot: Bytes) {
+        let Some(state) = self.groups.get_mut(&group) else { return };
+        state.snapshot = snapshot;
+        state.state.commit = state.state.commit.max(start.before());
+        forget_members_before(&mut state.memberships, start);
+        let cut = state.log.write().begin_at(start, replace);
+        self.usage.release(cut.iter());
     }
 
     fn appended(&mut self, group: GroupId, first: u64, slots: Vec<Slot>) {
         let Some(state) = self.groups.get(&group) else { return };
-        let active = self.live.entry(self.position.active.number).or_default();
-        *active += slots.iter().map(weight).sum::<u64>();
+        self.usage.hold(slots.iter());
         let cut = {
             let mut log = state.log.write();
             let cut = log.truncate(first);
             slots.into_iter().for_each(|slot| log.push(slot));
             cut
         };
-        self.release(&cut);
+        self.usage.release(cut.iter());
     }
 
     fn removed(&mut self, group: GroupId) {
         self.shared.groups.write().remove(&group);
         if let Some(state) = self.groups.remove(&group) {
             let cut = state.log.write().truncate(0);
-            self.release(&cut);
+            self.usage.release(cut.iter());
         }
     }
 
     fn moved(&mut self, group: GroupId, index: u64, slot: Slot) {
         let Some(state) = self.groups.get(&group) else { return };
         let old = state.log.write().replace(index, slot);
-        *self.live.entry(slot.segment).or_default() += weight(&slot);
-        self.release(old.as_slice());
+        self.usage.hold([&slot]);
+        self.usage.release(old.iter());
     }
-
-    fn release(&mut self, slots: &[Slot]) {
-        for slot in slots.iter().filter(|slot| !slot.is_hole()) {
-            if let Some(live) = self.live.get_mut(&slot.segment) {
-                *live = live.saturating_sub(weight(slot));
-            }
-        }
-    }
-}
-
-/// What an entry takes of its segment.
-pub(super) fn weight(slot: &Slot) -> u64 {
-    codec::OP_HEADER as u64 + u64::from(slot.length)
 }
 
 /// Appends the directory and fills in the header; gives how the next group names this one.
@@ -377,7 +420,7 @@ fn finish_group(
     Predecessor { sequence: header.sequence, ops: header.ops, crc: codec::header_crc(&encoded) }
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

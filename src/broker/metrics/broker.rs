@@ -100,7 +100,7 @@ impl BrokerMetrics {
             disk_full: gauge(
                 r,
                 "chronik_log_disk_full",
-                "1 while the log has no room: this broker writes nothing and gives its leaderships away.",
+                "1 while the log has no room: this broker takes no records and gives its leaderships away.",
             )?,
             queue_bytes: gauges(r, "chronik_queue_bytes", &["queue"], "Bytes that wait in a queue.")?,
             queue_refusals: counters(
@@ -171,7 +171,6 @@ impl BrokerMetrics {
 
     /// A write group of that many bytes was written and synced.
     pub fn synced(&self, took: Duration, bytes: usize) {
-        self.disk_full.set(0);
         self.sync_seconds.observe(took.as_secs_f64());
         self.write_group_bytes.observe(bytes as f64);
     }
@@ -179,6 +178,13 @@ impl BrokerMetrics {
     /// A write group could not be written or synced; `full` if only for want of room.
     pub fn write_failed(&self, full: bool) {
         self.write_failures.inc();
+        if full {
+            self.set_disk_full(true);
+        }
+    }
+
+    /// Whether there is no room for more than what must be written.
+    pub fn set_disk_full(&self, full: bool) {
         self.disk_full.set(full.into());
     }
 

@@ -6,6 +6,7 @@ use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
 use super::protobuf_bytes;
+use crate::log::EntryKind;
 
 /// Which connection a message travels on: votes and heartbeats never queue behind appends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +99,12 @@ impl RaftMessage {
     /// Whether it brings entries to be written.
     pub fn carries_entries(&self) -> bool {
         !self.0.get_entries().is_empty()
+    }
+
+    /// Whether clients' records are among them.
+    pub fn carries_records(&self) -> bool {
+        let records = |context: &Bytes| context.first() == Some(&(EntryKind::Records as u8));
+        self.0.get_entries().iter().any(|entry| records(&entry.context))
     }
 
     /// Bytes of the entries it carries.

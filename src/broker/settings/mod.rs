@@ -109,6 +109,7 @@ pub struct Settings {
     /// Silence after which a peer counts as dead.
     pub peer_silence: Duration,
     pub journal_segment_bytes: u64,
+    pub journal_reserve_bytes: u64,
     /// How long a stop may take to move leaderships away and finish requests.
     pub shutdown_grace: Duration,
     /// Directives for the log filter.

@@ -29,6 +29,11 @@ impl Settings {
                 "max-answer-memory-bytes",
             ),
             (
+                "chronik.journal.reserve.bytes",
+                self.journal_reserve_bytes.to_string(),
+                "journal-reserve-bytes",
+            ),
+            (
                 "chronik.journal.segment.bytes",
                 self.journal_segment_bytes.to_string(),
                 "journal-segment-bytes",

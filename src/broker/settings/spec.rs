@@ -78,6 +78,14 @@ pub(super) const SPECS: &[Spec] = &[
         (1 << 20, 4 << 30),
         "Size at which a new journal file is begun",
     ),
+    number(
+        BASICS,
+        "journal-reserve-bytes",
+        "BYTES",
+        "16777216",
+        (0, 1 << 30),
+        "Room kept back for what must be written when the disk is full, such as that a topic is deleted; 0 for none",
+    ),
     text(
         ADDRESSES,
         "listener",

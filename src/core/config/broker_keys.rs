@@ -28,6 +28,7 @@ pub const BROKER_KEYS: &[BrokerKey] = &[
     key("chronik.election.timeout.ms", Int, "Silence of a leader after which its followers elect another."),
     key("chronik.heartbeat.interval.ms", Int, "Time between a leader's heartbeats."),
     key("chronik.isr.check.interval.ms", Long, "Time between two checks of every partition's ISR."),
+    key("chronik.journal.reserve.bytes", Long, "Room kept back for what must be written on a full disk."),
     key("chronik.journal.segment.bytes", Long, "Size at which a new journal file is begun."),
     key("chronik.metrics.per.partition", Boolean, "Whether metrics have one series per partition."),
     key("chronik.peer.listener", String, "Address other brokers connect to."),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chronik_broker::log::{EntryKind, HardState, LogEntry, RecoveredGroup, WriteOp};
+use chronik_broker::log::{EntryKind, HardState, LogEntry, LogStart, Memberships, RecoveredGroup, WriteOp};
 use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
 
 use super::members::Change;
@@ -52,6 +52,8 @@ pub enum MirrorOp {
     State(GroupId, HardState),
     /// The members in force since an entry, as a hash of their bytes.
     Membership(GroupId, LogIndex, u32),
+    /// Where the log begins, whether all that was held goes, and a hash of the snapshot.
+    Start(GroupId, LogStart, bool, u32),
     Remove(GroupId),
 }
 
@@ -59,25 +61,44 @@ pub enum MirrorOp {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mirror {
     pub replica: ReplicaId,
+    pub start: LogStart,
+    /// A hash of what came before the start.
+    pub snapshot: u32,
     pub entries: Vec<Digest>,
     pub state: HardState,
-    pub membership: Option<(LogIndex, u32)>,
+    pub memberships: BTreeMap<LogIndex, u32>,
 }
 
 impl Mirror {
     /// An empty one.
     pub fn new(replica: ReplicaId) -> Self {
-        Self { replica, entries: Vec::new(), state: HardState::default(), membership: None }
+        Self {
+            replica,
+            start: LogStart::default(),
+            snapshot: 0,
+            entries: Vec::new(),
+            state: HardState::default(),
+            memberships: BTreeMap::new(),
+        }
     }
 
     /// The entry at an index.
     pub fn at(&self, index: LogIndex) -> Option<&Digest> {
-        self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
+        self.entries.get(usize::try_from(index.checked_sub(self.start.index)?).ok()?)
     }
 
     /// Index of the last entry.
     pub fn last(&self) -> LogIndex {
-        self.entries.len() as u64
+        self.start.before() + self.entries.len() as u64
+    }
+
+    fn begin_at(&mut self, start: LogStart, replace: bool, snapshot: u32) {
+        let gone = if replace { self.entries.len() } else { (start.index - self.start.index) as usize };
+        self.entries.drain(..gone);
+        (self.start, self.snapshot) = (start, snapshot);
+        self.state.commit = self.state.commit.max(start.before());
+        let in_force = self.memberships.range(..start.index).next_back().map_or(0, |(index, _)| *index);
+        self.memberships.retain(|index, _| *index >= in_force);
     }
 
     /// The batch that begins at an offset.
@@ -108,6 +129,9 @@ pub fn brief(ops: &[WriteOp]) -> Vec<MirrorOp> {
         WriteOp::Membership { group, index, bytes } => {
             Some(MirrorOp::Membership(*group, *index, crc32c::crc32c(bytes)))
         }
+        WriteOp::Start { group, start, replace, snapshot } => {
+            Some(MirrorOp::Start(*group, *start, *replace, crc32c::crc32c(snapshot)))
+        }
     };
     ops.iter().filter_map(brief).collect()
 }
@@ -119,14 +143,17 @@ pub fn apply(disk: &mut Disk, ops: &[MirrorOp]) {
             MirrorOp::Create(group, replica, _) => drop(disk.insert(*group, Mirror::new(*replica))),
             MirrorOp::Append(group, first, entries) => {
                 let Some(mirror) = disk.get_mut(group) else { continue };
-                mirror.entries.truncate(*first as usize - 1);
+                mirror.entries.truncate((*first - mirror.start.index) as usize);
                 mirror.entries.extend_from_slice(entries);
             }
             MirrorOp::State(group, state) => {
                 disk.entry(*group).and_modify(|mirror| mirror.state = *state);
             }
             MirrorOp::Membership(group, index, hash) => {
-                disk.entry(*group).and_modify(|mirror| mirror.membership = Some((*index, *hash)));
+                disk.entry(*group).and_modify(|mirror| mirror.memberships.extend([(*index, *hash)]));
+            }
+            MirrorOp::Start(group, start, replace, snapshot) => {
+                disk.entry(*group).and_modify(|mirror| mirror.begin_at(*start, *replace, *snapshot));
             }
             MirrorOp::Remove(group) => drop(disk.remove(group)),
         }
@@ -151,9 +178,16 @@ fn differs(mirror: &Mirror, found: &RecoveredGroup) -> Option<String> {
     if found.header.replica != mirror.replica {
         return Some(format!("replica {} was found, {} was written", found.header.replica, mirror.replica));
     }
-    let membership = found.membership.as_ref().map(|(index, bytes)| (*index, crc32c::crc32c(bytes)));
-    if membership != mirror.membership {
-        return Some(format!("members {membership:?} were found, {:?} were synced", mirror.membership));
+    let memberships = hashes(&found.memberships);
+    if memberships != mirror.memberships {
+        return Some(format!("members {memberships:?} were found, {:?} were synced", mirror.memberships));
+    }
+    let (start, snapshot) = (found.log.start(), crc32c::crc32c(&found.snapshot));
+    if (start, snapshot) != (mirror.start, mirror.snapshot) {
+        return Some(format!(
+            "start {start:?} was found, {:?} was synced, or another snapshot",
+            mirror.start
+        ));
     }
     if found.state != mirror.state {
         return Some(format!("state {:?} was found, {:?} was synced", found.state, mirror.state));
@@ -168,4 +202,9 @@ fn differs(mirror: &Mirror, found: &RecoveredGroup) -> Option<String> {
     };
     let wrong = metas.iter().zip(&mirror.entries).find(|pair| !same(*pair));
     wrong.map(|(meta, digest)| format!("entry {meta:?} was found, {digest:?} was synced"))
+}
+
+/// Members as a mirror keeps them.
+pub fn hashes(memberships: &Memberships) -> BTreeMap<LogIndex, u32> {
+    memberships.iter().map(|(index, bytes)| (*index, crc32c::crc32c(bytes))).collect()
 }

@@ -137,7 +137,7 @@ impl World {
                 MirrorOp::Create(group, _, voters) => self.check_beginning(at, *group, voters),
                 MirrorOp::Remove(group) => self.check_removal(at, *group),
                 MirrorOp::Append(group, first, entries) => self.check_appended(at, *group, *first, entries),
-                MirrorOp::State(..) | MirrorOp::Membership(..) => {}
+                MirrorOp::State(..) | MirrorOp::Membership(..) | MirrorOp::Start(..) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use chronik_core::ids::{GroupId, Offset, Term};
 use chronik_core::metadata::{Recovered, Recovery};
 
 use super::Truth;
-use super::mirror::{Digest, Mirror};
+use super::mirror::{Digest, Mirror, hashes};
 use crate::world::{M, World};
 
 /// How a group went on from one replica.
@@ -76,7 +76,7 @@ impl World {
         let mirror = self.checks.disks[at].get_mut(&GroupId::METADATA).expect("it was looked at");
         mirror.entries.extend(written.iter().map(Digest::of));
         mirror.state = found.state;
-        mirror.membership = found.membership.as_ref().map(|(index, bytes)| (*index, crc32c::crc32c(bytes)));
+        mirror.memberships = hashes(&found.memberships);
         let state = Arc::new(plan.state.clone());
         self.checks.metadata.split_off(&(plan.last + 1));
         for (_, partition) in state.partitions() {

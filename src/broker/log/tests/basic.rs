@@ -28,7 +28,7 @@ fn entries_are_read_back_and_survive_a_restart() {
 
     let (log, found) = folder.open();
     let [group] = &found[..] else { panic!("one group") };
-    assert_eq!((group.state, &group.membership, &group.damage), (state, &Some((1, members)), &None));
+    assert_eq!((group.state, &group.membership(), &group.damage), (state, &Some((1, members)), &None));
     assert_eq!(WriteOp::CreateGroup { group: G, header: group.header.clone() }, create(G));
     assert_eq!(all(&group.log), some_entries());
     submit(&log, vec![append(G, vec![records(6, 3, 6, 1, 1)])]).unwrap();

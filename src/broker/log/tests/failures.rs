@@ -63,6 +63,8 @@ struct Counts {
 }
 
 impl LogObserver for Counts {
+    fn short_of_room(&self, _: bool) {}
+
     fn synced(&self, _took: Duration, _bytes: usize, _submissions: usize) {
         self.synced.fetch_add(1, Ordering::Relaxed);
     }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use super::model::{Held, Snapshot, take_in};
 use super::*;
 use crate::log::codec::{GROUP_HEADER, Predecessor, SEGMENT_HEADER, SegmentHeader, WriteGroupHeader};
 use crate::log::mark::{Mark, MarkFile};
@@ -18,16 +19,6 @@ use crate::log::scan::{self, Found};
 const META: GroupId = GroupId::METADATA;
 const OTHER: GroupId = GroupId(8);
 const NEW: GroupId = GroupId(99);
-
-/// What a replica must hold.
-#[derive(Clone, PartialEq, Debug)]
-struct Held {
-    state: HardState,
-    membership: Option<(LogIndex, Bytes)>,
-    entries: Vec<LogEntry>,
-}
-
-type Snapshot = BTreeMap<GroupId, Held>;
 
 /// A journal as its writer left it, and what every replica held after each of its write groups.
 struct History {
@@ -45,7 +36,7 @@ fn members(group: GroupId, index: LogIndex) -> WriteOp {
     WriteOp::Membership { group, index, bytes: Bytes::from_static(b"members") }
 }
 
-/// Every kind of change, several groups in one write, a truncation, a removal, a payload across pages.
+/// Every kind of change, several groups in one write, a truncation, a removal, a payload across pages, later starts.
 fn changes() -> Vec<Vec<WriteOp>> {
     vec![
         vec![create(META), append(META, vec![empty(1, 1, 0)])],
@@ -58,6 +49,9 @@ fn changes() -> Vec<Vec<WriteOp>> {
         vec![WriteOp::RemoveGroup { group: OTHER }, append(META, vec![empty(3, 1, 0)])],
         vec![state(META, 1, 3), append(G, vec![records(5, 4, 8, 1, 100)])],
         vec![append(G, vec![records(6, 4, 9, 2, 300)])],
+        vec![start(G, 3, 1, 3, false, b"producers"), state(G, 4, 5), append(META, vec![empty(4, 1, 0)])],
+        vec![start(META, 4, 1, 0, false, b"the cluster")],
+        vec![start(G, 9, 6, 20, true, b"others"), append(G, vec![records(9, 6, 20, 2, 200)])],
     ]
 }
 
@@ -105,26 +99,6 @@ impl History {
     }
 }
 
-fn take_in(held: &mut Snapshot, op: WriteOp) {
-    let group = op.group();
-    match op {
-        WriteOp::CreateGroup { .. } => {
-            let nothing = Held { state: HardState::default(), membership: None, entries: Vec::new() };
-            held.insert(group, nothing);
-        }
-        WriteOp::Append { entries, .. } => {
-            let log = &mut held.get_mut(&group).unwrap().entries;
-            log.truncate(entries[0].index as usize - 1);
-            log.extend(entries);
-        }
-        WriteOp::State { state, .. } => held.get_mut(&group).unwrap().state = state,
-        WriteOp::Membership { index, bytes, .. } => {
-            held.get_mut(&group).unwrap().membership = Some((index, bytes));
-        }
-        WriteOp::RemoveGroup { .. } => drop(held.remove(&group)),
-    }
-}
-
 /// A write group in the first segment.
 struct Place {
     header: WriteGroupHeader,
@@ -163,11 +137,7 @@ fn look(folder: &Folder) -> (Log, Seen) {
     let held = found.iter().map(|group| {
         let held = match &group.damage {
             Some(damage) => Err(damage.clone()),
-            None => Ok(Held {
-                state: group.state,
-                membership: group.membership.clone(),
-                entries: all(&group.log),
-            }),
+            None => Ok(Held::of(group)),
         };
         (group.group, held)
     });
@@ -305,7 +275,7 @@ fn a_journal_that_ends_before_the_mark_names_both_places() {
     let (_log, seen) = look(&folder);
     let damage = seen.held[&META].clone().unwrap_err();
     assert_eq!((damage.file.clone(), damage.offset), (folder.segment(1), places[4].bytes.end as u64));
-    assert!(damage.what.contains("up to number 5 here, and 10 were synced"), "{damage}");
+    assert!(damage.what.contains("up to number 5 here, and 13 were synced"), "{damage}");
     assert_eq!(seen.damaged(), [META, G, OTHER]);
 }
 

@@ -4,6 +4,8 @@ mod basic;
 mod check;
 mod failures;
 mod losses;
+mod model;
+mod space;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -169,6 +171,18 @@ pub(super) fn empty(index: LogIndex, term: Term, base_offset: Offset) -> LogEntr
 
 pub(super) fn append(group: GroupId, entries: Vec<LogEntry>) -> WriteOp {
     WriteOp::Append { group, entries }
+}
+
+pub(super) fn start(
+    group: GroupId,
+    index: LogIndex,
+    term: Term,
+    offset: Offset,
+    replace: bool,
+    snapshot: &'static [u8],
+) -> WriteOp {
+    let start = LogStart { index, term, offset };
+    WriteOp::Start { group, start, replace, snapshot: Bytes::from_static(snapshot) }
 }
 
 /// Everything a log holds.

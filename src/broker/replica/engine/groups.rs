@@ -12,7 +12,9 @@ use chronik_core::replication::isr::IsrConfig;
 
 use super::{Engine, surroundings};
 use crate::birth::Beginning;
-use crate::log::{EntryKind, GroupHeader, GroupKind, GroupLog, HardState, RecoveredGroup, WriteOp};
+use crate::log::{
+    EntryKind, GroupHeader, GroupKind, GroupLog, HardState, Memberships, RecoveredGroup, WriteOp,
+};
 use crate::quorum::{Group, GroupConfig, GroupFault};
 use crate::replica::handle::PartitionHandle;
 use crate::replica::hosted::{Hosted, Serves};
@@ -164,7 +166,8 @@ impl<T: Transport> Engine<T> {
             group,
             header,
             state: HardState::default(),
-            membership: None,
+            memberships: Memberships::new(),
+            snapshot: bytes::Bytes::new(),
             log: self.log.new_group(group),
             damage: None,
         }
@@ -292,7 +295,7 @@ impl<T: Transport> Engine<T> {
         let (state, applied) = state_at_start(&recovered);
         let config = GroupConfig {
             applied,
-            ..self.group_config(id, &recovered.header, recovered.membership.clone().map(|(_, bytes)| bytes))
+            ..self.group_config(id, &recovered.header, recovered.membership().map(|(_, bytes)| bytes))
         };
         let opened = match &recovered.damage {
             Some(damage) => Err(damage.to_string()),
@@ -379,7 +382,7 @@ impl<T: Transport> Engine<T> {
 /// that its entry was committed, though the commit index may be stored later: to apply it twice would be a fault. And a
 /// commit index may be stored before the configuration it brings into force, which is then looked for.
 fn state_at_start(recovered: &RecoveredGroup) -> (HardState, LogIndex) {
-    let configured = recovered.membership.as_ref().map_or(0, |(index, _)| *index);
+    let configured = recovered.membership().map_or(0, |(index, _)| index);
     let commit = recovered.state.commit.max(configured);
     let state = HardState { commit, ..recovered.state };
     let mut next = configured + 1;

@@ -167,7 +167,7 @@ pub struct Engine<T> {
     under_way: Option<UnderWay>,
     /// When a write that found the disk full is tried again.
     retry_at_ms: Option<u64>,
-    /// The last write found the disk full.
+    /// There is no room for more than what must be written.
     disk_full: bool,
     /// Elections that may begin before the next tick.
     campaigns_left: usize,
@@ -339,6 +339,7 @@ impl<T: Transport> Engine<T> {
             self.touched.insert(group);
         }
         self.tell_quiet();
+        self.look_for_room();
         self.hand_over_leaderships();
         if check {
             self.return_leaderships();

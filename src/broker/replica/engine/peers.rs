@@ -95,7 +95,7 @@ impl<T: Transport> Engine<T> {
     }
 
     pub(super) fn step(&mut self, from: BrokerId, id: GroupId, message: RaftMessage) {
-        if message.carries_entries() && self.is_backlogged() {
+        if self.has_no_room_for(&message) {
             // As if the network had lost it: the leader finds out and sends it again.
             return;
         }

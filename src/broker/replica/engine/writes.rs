@@ -8,7 +8,7 @@ use chronik_core::ids::GroupId;
 use super::throttle::learner_bytes;
 use super::{Engine, surroundings};
 use crate::log::{LogEntry, WriteError, WriteOp};
-use crate::quorum::{Drained, Outgoing};
+use crate::quorum::{Drained, Outgoing, RaftMessage};
 use crate::replica::append::{AppendError, AppendReply, AppendRequest};
 use crate::replica::hosted::{Hosted, InFlight, Serves};
 use crate::replica::outbox::Transport;
@@ -220,9 +220,7 @@ impl<T: Transport> Engine<T> {
         match result {
             Ok(()) => {
                 let Some(UnderWay { batch, ops, .. }) = self.under_way.take() else { return };
-                if std::mem::take(&mut self.disk_full) {
-                    tracing::info!("the disk has room again");
-                }
+                self.look_for_room();
                 let groups: BTreeSet<GroupId> = ops.iter().map(WriteOp::group).collect();
                 for id in groups {
                     self.group_written(id, batch);
@@ -230,13 +228,31 @@ impl<T: Transport> Engine<T> {
                 self.removals_written(&ops);
             }
             Err(WriteError::NoSpace) => {
-                if !std::mem::replace(&mut self.disk_full, true) {
-                    tracing::error!("the disk is full: writes wait for room, leaderships move away");
-                }
+                self.is_full();
                 self.retry_at_ms = Some(self.now.ms + FULL_DISK_RETRY_MS);
             }
             Err(error) => self.stop(error.to_string()),
         }
+    }
+
+    /// Takes no records while the disk has only left what was kept back for what must be written.
+    pub(super) fn look_for_room(&mut self) {
+        if self.log.is_short_of_room() {
+            self.is_full();
+        } else if self.retry_at_ms.is_none() && std::mem::take(&mut self.disk_full) {
+            tracing::info!("the disk has room again");
+        }
+    }
+
+    fn is_full(&mut self) {
+        if !std::mem::replace(&mut self.disk_full, true) {
+            tracing::error!("the disk is full: records wait for room, leaderships move away");
+        }
+    }
+
+    /// Whether entries from a leader would wait too long for the disk, or take room that is kept back: for all but records.
+    pub(super) fn has_no_room_for(&self, message: &RaftMessage) -> bool {
+        (message.carries_entries() && self.is_backlogged()) || (self.disk_full && message.carries_records())
     }
 
     fn group_written(&mut self, id: GroupId, batch: u64) {
