@@ -244,6 +244,7 @@ impl World {
                     return false;
                 }
                 self.machines[at].paused = true;
+                self.machines[at].stood.0 = self.now;
             }
             Kind::Isolate => self.cut_off(at, true),
             Kind::Disappear => {
@@ -390,6 +391,7 @@ impl World {
 
     fn resume(&mut self, at: M) {
         if std::mem::replace(&mut self.machines[at].paused, false) {
+            self.machines[at].stood.1 = self.now;
             // What it should have shown meanwhile, it could not.
             let watches = self.machines[at].process.iter_mut().flat_map(|process| process.watch.values_mut());
             watches.for_each(|watch| watch.stranded_since = None);

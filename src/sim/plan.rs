@@ -187,6 +187,7 @@ fn producer(random: &mut Random) -> ProducerPlan {
         id: None,
         acks: Acks::All,
         max_in_flight: random.pick(&[1, 2, 5, 5]),
+        begins_anew_after: random.pick(&[None, Some(1), Some(10)]),
         pause: random.between(200, 700) * MS,
         padding: random.pick(&[0, 100, 1_000, 8_000]),
     }

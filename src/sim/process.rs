@@ -28,7 +28,7 @@ use crate::clients::service::{Connection, PendingAppend};
 use crate::disk::SimDisk;
 use crate::peers::{BULK, CONTROL, Peer};
 use crate::proposals::{Proposal, Served};
-use crate::time::{Micros, ProcessClock};
+use crate::time::{MS, Micros, ProcessClock};
 
 /// Where each machine's data folder is.
 pub const DATA: &str = "/data";
@@ -79,6 +79,13 @@ pub struct BrokerPlan {
     pub reserve_bytes: u64,
     pub learner_bytes_per_second: u64,
     pub topics: TopicDefaults,
+}
+
+impl BrokerPlan {
+    /// How long an election takes to begin.
+    pub fn election(&self) -> Micros {
+        self.election_ticks as u64 * self.tick_ms * MS
+    }
 }
 
 /// A running broker.

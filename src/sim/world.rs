@@ -120,6 +120,8 @@ pub struct Machine {
     pub lives: u64,
     pub powered: bool,
     pub paused: bool,
+    /// When its process stood still the last time: from, and until.
+    pub stood: (Micros, Micros),
     /// What came while it stood still.
     parked: VecDeque<Event>,
     /// Ends of links that hear of a lost machine when it is back.
@@ -300,6 +302,7 @@ impl World {
                 lives: 0,
                 powered: true,
                 paused: false,
+                stood: (0, 0),
                 parked: VecDeque::new(),
                 half_open: Vec::new(),
                 write_takes: self.plan.write_takes,

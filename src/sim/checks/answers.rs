@@ -37,6 +37,10 @@ impl World {
             return self.fail("a caretaker takes no writes", format!("b{}, group {group}: {tag:?}", at + 1));
         }
         let end = self.standing(at, group).state.map_or(0, |state| state.end);
+        if end > state.end && self.was_elected_while_it_stood(at, group, state.term) {
+            let text = format!("b{}, {state:?}: {tag:?}", at + 1);
+            return self.fail("a leader that stood still gives up its office before it serves on", text);
+        }
         let below = acks == Acks::All && state.isr.len() < self.required(at, group);
         if below && end > state.end {
             let text = format!("b{}, {state:?}: {tag:?}", at + 1);
@@ -45,6 +49,16 @@ impl World {
             let process = self.machines[at].process.as_mut().expect("it just took a batch");
             process.parked.insert(tag);
         }
+    }
+
+    /// Whether this broker's process stood still for long enough to know better, and somebody else was elected meanwhile.
+    fn was_elected_while_it_stood(&self, at: M, group: GroupId, term: Term) -> bool {
+        let (from, until) = self.machines[at].stood;
+        // By its own clock, which may run slow, it must have been a whole election.
+        let long = until.saturating_sub(from) > self.plan.broker.election() * 5 / 4;
+        let truth = self.checks.groups.get(&group);
+        let mut later = truth.into_iter().flat_map(|truth| truth.elected.range(term + 1..));
+        long && later.any(|(_, elected)| (from..until).contains(elected))
     }
 
     /// A batch was refused before anything was appended.

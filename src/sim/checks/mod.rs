@@ -53,6 +53,8 @@ pub struct Truth {
     high_watermark: LogIndex,
     /// Who led each term.
     leaders: BTreeMap<Term, M>,
+    /// When each of them was elected.
+    elected: BTreeMap<Term, Micros>,
     /// The last committed operation of each idempotent producer.
     last_op: BTreeMap<u32, u32>,
     /// ISR and leader of every view that a leader published.

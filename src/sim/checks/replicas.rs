@@ -1,8 +1,9 @@
 //! What holds of replicas, looked at after every round of every broker: commits, high watermarks, leaders, ISRs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use chronik_broker::replica::{Leadership, MemberState, ReplicaState};
+use chronik_broker::replica::{Leadership, MemberState, PartitionHandle, ReplicaState};
 use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex, ReplicaId};
 
 use super::members;
@@ -13,6 +14,8 @@ use crate::world::{M, World, broker_id, index_of};
 
 /// A member is thrown out this much later than its lag budget at most: two checks, a tick, a drifting clock.
 const ISR_SLACK: Micros = 2_500 * MS;
+/// Damage that a reader found is looked for once a second, which is every tenth tick.
+const LOOKS_AT_DAMAGE: u32 = 15;
 /// A lone survivor shows itself after this long.
 const CARETAKER_WITHIN: Micros = 6 * SECOND;
 
@@ -79,6 +82,7 @@ impl World {
             self.coverage.count("election");
             let truth = self.checks.groups.entry(state.group).or_default();
             let known = *truth.leaders.entry(state.term).or_insert(at);
+            truth.elected.entry(state.term).or_insert(now);
             self.note([40, state.group.0, state.term], || {
                 format!("b{} leads group {} in term {}", at + 1, state.group, state.term)
             });
@@ -331,10 +335,14 @@ impl World {
         }
         let handles =
             self.machines[at].process.as_ref().map(|p| p.shared.partitions.all()).unwrap_or_default();
-        let mut handles: Vec<_> = handles.into_iter().map(|h| (h.group, h.leadership())).collect();
-        handles.sort_unstable_by_key(|(group, _)| *group);
-        for (group, leadership) in handles {
+        let of = |handle: &Arc<PartitionHandle>| {
+            (handle.group, handle.leadership(), handle.log().damage().is_some())
+        };
+        let mut handles: Vec<_> = handles.iter().map(of).collect();
+        handles.sort_unstable_by_key(|(group, ..)| *group);
+        for (group, leadership, damaged) in handles {
             self.check_leadership(at, group, &leadership);
+            self.check_damage(at, group, damaged, &leadership);
         }
     }
 
@@ -350,6 +358,18 @@ impl World {
         if let Some(member) = state.isr.iter().find(lacks) {
             let text = format!("b{}, {state:?}: b{} lacks {end}, the end of long ago", at + 1, member.broker);
             self.fail("a member of the ISR had within its lag budget what its leader had", text);
+        }
+    }
+
+    /// Whoever found the damage, and whether its group rests or not.
+    fn check_damage(&mut self, at: M, group: GroupId, damaged: bool, leadership: &Leadership) {
+        let serves = damaged && !matches!(leadership, Leadership::Quarantined { .. });
+        let Some(process) = &mut self.machines[at].process else { return };
+        let watch = process.watch.entry(group).or_default();
+        watch.damaged_looks = if serves { watch.damaged_looks + 1 } else { 0 };
+        if watch.damaged_looks > LOOKS_AT_DAMAGE {
+            let text = format!("b{} shows {leadership:?} of group {group}", at + 1);
+            self.fail("a replica whose log is known to be damaged leaves service", text);
         }
     }
 

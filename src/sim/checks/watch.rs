@@ -39,6 +39,8 @@ pub struct Watch {
     pub committed: VecDeque<LogIndex>,
     pub caretaker: bool,
     pub quarantined: bool,
+    /// Looks at which it served though its log was known to be damaged, without a break.
+    pub damaged_looks: u32,
     pub quiet: bool,
     /// Since when it should show itself as caretaker.
     pub stranded_since: Option<Micros>,

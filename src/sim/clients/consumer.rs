@@ -9,6 +9,8 @@ use crate::world::{Event, M, World};
 
 /// Bytes of one fetch, at most.
 const MAX_BYTES: u64 = 64 << 10;
+/// Now and then a consumer begins at the beginning again.
+const BEGINS_AGAIN: u64 = 64;
 
 /// One partition's position.
 #[derive(Clone, Copy, Default)]
@@ -55,12 +57,17 @@ impl World {
         let (now, route) = (self.now, self.clients[client].routes[place]);
         let chance = &mut self.chance.clients;
         let (end, max_bytes) = (chance.one_in(16), chance.between(1 << 10, MAX_BYTES) as usize);
+        let again = chance.one_in(BEGINS_AGAIN) && now < self.producing_until;
         let Role::Consumer(consumer) = &mut self.clients[client].role else { return };
         let reading = &mut consumer.readings[place];
         let Some(leader) = route.leader.filter(|_| !reading.asked && now >= reading.pause_until) else {
             return;
         };
         reading.asked = true;
+        if again {
+            // Another one that reads everything: what lies on disks is read, and not only what was just written.
+            reading.position = 0;
+        }
         let (offset, epoch, near) = (reading.position, route.epoch, consumer.near);
         if end {
             self.request(client, leader, Ask::Latest { place, epoch });

@@ -14,7 +14,6 @@ use crate::world::{Event, M, World};
 const DELIVERY_TIMEOUT: Micros = 8 * SECOND;
 /// What a request tells its broker of the client's patience.
 const TIMEOUT_MS: u64 = 3_000;
-
 /// What lies between the ids under which a producer begins anew.
 const RENEWED: i64 = 1_000_000;
 
@@ -25,6 +24,9 @@ pub struct ProducerPlan {
     pub id: Option<i64>,
     pub acks: Acks,
     pub max_in_flight: usize,
+    /// After so many records of a partition, and with nothing undecided there, it goes on under another producer id, as one
+    /// that is started again.
+    pub begins_anew_after: Option<i32>,
     /// Mean time between its batches.
     pub pause: Micros,
     pub padding: u64,
@@ -41,6 +43,7 @@ struct Batch {
 
 struct InFlight {
     batch: Batch,
+    to: M,
     request: u64,
 }
 
@@ -51,18 +54,24 @@ struct Lane {
     in_flight: Vec<InFlight>,
     next_op: u32,
     next_sequence: i32,
-    /// How often it began anew, under another producer id, because what it had sent was lost.
+    /// How often it began anew, under another producer id.
     renewed: i64,
-    /// It begins anew once nothing is in flight.
+    /// What it had sent was lost: it begins anew once nothing is in flight.
     renews: bool,
     /// After an error, not before then.
     pause_until: Micros,
 }
 
 impl Lane {
+    /// Whether a producer that begins anew after so many records does so now, with nothing undecided.
+    fn has_sent(&self, enough: Option<i32>) -> bool {
+        let decided = self.waiting.iter().all(|batch| batch.sequence.is_none());
+        decided && enough.is_some_and(|enough| self.next_sequence >= enough)
+    }
+
     /// Numbers what waits from 0, for another producer id.
-    fn renew(&mut self) {
-        if !self.renews || !self.in_flight.is_empty() {
+    fn renew(&mut self, after: Option<i32>) {
+        if !self.in_flight.is_empty() || !(self.renews || self.has_sent(after)) {
             return;
         }
         (self.renews, self.renewed, self.next_sequence) = (false, self.renewed + 1, 0);
@@ -99,10 +108,10 @@ impl Producer {
         lanes.map(count).collect::<Vec<_>>().join("; ")
     }
 
-    fn send_next(&mut self, place: Place, now: Micros) -> Option<Batch> {
+    fn send_next(&mut self, place: Place, to: M, now: Micros) -> Option<Batch> {
         let idempotent = self.plan.id.is_some();
         let lane = &mut self.lanes[place];
-        lane.renew();
+        lane.renew(self.plan.begins_anew_after.filter(|_| idempotent));
         if !idempotent {
             lane.waiting.retain(|batch| now - batch.born < DELIVERY_TIMEOUT);
         }
@@ -113,6 +122,12 @@ impl Producer {
         // A batch that returns waits until it is the first undecided one: Kafka's rule.
         let earlier = |flying: &InFlight| flying.batch.sequence < head.sequence;
         if head.sequence.is_some() && lane.in_flight.iter().any(earlier) {
+            return None;
+        }
+        // Of a producer that is new to a partition, its leader cannot tell that another one was sent the first batch, and takes
+        // the second: Kafka has that gap, too.
+        let first_elsewhere = |flying: &InFlight| flying.batch.sequence == Some(0) && flying.to != to;
+        if lane.in_flight.iter().any(first_elsewhere) {
             return None;
         }
         // Brokers know the last five batches again. With one undecided, a producer that went on beyond them could not
@@ -174,7 +189,7 @@ impl World {
                 let Some(to) = self.clients[client].routes[place].leader else { break };
                 let Role::Producer(producer) = &mut self.clients[client].role else { return };
                 let plan = producer.plan;
-                let Some(batch) = producer.send_next(place, now) else { break };
+                let Some(batch) = producer.send_next(place, to, now) else { break };
                 self.send_batch(client, place, to, plan, batch);
             }
         }
@@ -199,7 +214,7 @@ impl World {
         if plan.acks != Acks::None
             && let Role::Producer(producer) = &mut self.clients[client].role
         {
-            producer.lanes[place].in_flight.push(InFlight { batch, request });
+            producer.lanes[place].in_flight.push(InFlight { batch, to, request });
         }
     }
 
