@@ -55,10 +55,10 @@ pub(super) fn header_seeds() -> Vec<Vec<u8>> {
 pub(super) fn identity(input: &[u8]) {
     let (disk, dir) = (formatted(), Path::new(DIR));
     replace(&disk, &dir.join("meta.json"), input);
-    let Ok(first) = DataFolder::open(&*disk, dir, None, None) else { return };
+    let Ok(first) = DataFolder::open(&*disk, dir) else { return };
     let (identity, start) = (first.identity.clone(), first.incarnation.start);
     drop(first);
-    let second = DataFolder::open(&*disk, dir, None, None).expect("what was opened can be opened again");
+    let second = DataFolder::open(&*disk, dir).expect("what was opened can be opened again");
     assert_eq!((second.identity.clone(), second.incarnation.start), (identity, start + 1));
 }
 

@@ -34,7 +34,7 @@ fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
 
 fn format(args: FormatArgs) -> anyhow::Result<()> {
     let disk = log::open_disk(&args.data_dir);
-    if args.if_empty && DataFolder::is_formatted(&*disk, &args.data_dir)? {
+    if args.if_empty && DataFolder::is_formatted_for(&*disk, &args.data_dir, &args.cluster, args.broker)? {
         eprintln!("{} is formatted already", args.data_dir.display());
         return Ok(());
     }

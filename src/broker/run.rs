@@ -48,7 +48,7 @@ pub async fn run(settings: Settings) -> Result<()> {
 /// Runs the broker until `stop` names what ends it, or a fault does.
 async fn run_until(settings: Settings, stop: impl Future<Output = Result<&'static str>>) -> Result<()> {
     let disk = log::open_disk(&settings.data_dir);
-    let folder = DataFolder::open(&*disk, &settings.data_dir, None, None).context("open data folder")?;
+    let folder = DataFolder::open(&*disk, &settings.data_dir).context("open data folder")?;
     let metrics = Arc::new(Metrics::new(settings.metrics_per_partition).context("set up metrics")?);
     let options = Options {
         segment_bytes: settings.journal_segment_bytes,

@@ -136,7 +136,7 @@ impl World {
 
     fn open_disk(&self, at: M) -> Vec<RecoveredGroup> {
         let disk: Arc<dyn log::Disk> = self.machines[at].disk.clone();
-        let folder = DataFolder::open(&*disk, Path::new(DATA), None, None).expect("its process is stopped");
+        let folder = DataFolder::open(&*disk, Path::new(DATA)).expect("its process is stopped");
         let opened = Log::open_driven(disk, Path::new(DATA), folder.identity.clone(), Options::default());
         opened.expect("a whole journal").2
     }

@@ -142,7 +142,7 @@ impl Process {
     /// Opens the data folder and starts the engine, as `chronik_broker::run` does.
     pub fn start(start: &Start<'_>) -> Result<(Self, Found), String> {
         let dir = Path::new(DATA);
-        let folder = DataFolder::open(&**start.disk, dir, None, None).map_err(|error| error.to_string())?;
+        let folder = DataFolder::open(&**start.disk, dir).map_err(|error| error.to_string())?;
         let options = Options {
             segment_bytes: start.plan.segment_bytes,
             reserve_bytes: start.plan.reserve_bytes,

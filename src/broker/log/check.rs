@@ -49,7 +49,7 @@ pub enum CheckError {
 /// Reads the journal of a formatted data folder as a start would. The folder must not be in use.
 pub fn check(dir: &Path) -> Result<Checked, CheckError> {
     let disk: Arc<dyn Disk> = Arc::new(LookingDisk);
-    let folder = DataFolder::open(&*disk, dir, None, None)?;
+    let folder = DataFolder::open(&*disk, dir)?;
     let recovered = recovery::recover(&disk, dir, &folder.identity)?;
     Ok(Checked {
         identity: folder.identity.clone(),

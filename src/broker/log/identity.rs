@@ -55,9 +55,15 @@ pub enum IdentityError {
     NotFormatted { dir: PathBuf },
     #[error("data folder {dir} is in use by another process")]
     InUse { dir: PathBuf },
-    #[error("data folder {dir} belongs to cluster {found}, not to {expected}")]
+    #[error(
+        "data folder {dir} is of cluster {found}, not of cluster {expected}: give the broker its own data folder back, or an \
+         empty one"
+    )]
     OtherCluster { dir: PathBuf, found: ClusterId, expected: ClusterId },
-    #[error("data folder {dir} belongs to broker {found}, not to {expected}")]
+    #[error(
+        "data folder {dir} is broker {found}'s, not broker {expected}'s: give each broker its own data folder back, or an \
+         empty one"
+    )]
     OtherBroker { dir: PathBuf, found: BrokerId, expected: BrokerId },
     #[error("{file} has format version {found}; this build knows {FORMAT}")]
     UnknownFormat { file: PathBuf, found: u64 },
@@ -124,9 +130,24 @@ impl DataFolder {
         Ok(identity)
     }
 
-    /// Whether a folder was formatted, for whomever.
-    pub fn is_formatted(disk: &dyn Disk, dir: &Path) -> Result<bool, IdentityError> {
-        Ok(list_or_empty(disk, dir)?.iter().any(|name| name == META))
+    /// Whether a folder was formatted; one of another cluster or broker is refused.
+    pub fn is_formatted_for(
+        disk: &dyn Disk,
+        dir: &Path,
+        cluster: &ClusterId,
+        broker: BrokerId,
+    ) -> Result<bool, IdentityError> {
+        if !list_or_empty(disk, dir)?.iter().any(|name| name == META) {
+            return Ok(false);
+        }
+        let (dir, found) = (dir.to_owned(), read_meta(disk, dir)?.identity);
+        if found.cluster != *cluster {
+            return Err(IdentityError::OtherCluster { dir, found: found.cluster, expected: cluster.clone() });
+        }
+        if found.broker != broker {
+            return Err(IdentityError::OtherBroker { dir, found: found.broker, expected: broker });
+        }
+        Ok(true)
     }
 
     /// The brokers that founded the cluster, as they were known when this folder was formatted.
@@ -136,27 +157,14 @@ impl DataFolder {
         }
     }
 
-    /// Locks the folder, refuses one of another cluster or broker, and counts this start.
-    pub fn open(
-        disk: &dyn Disk,
-        dir: &Path,
-        cluster: Option<&ClusterId>,
-        broker: Option<BrokerId>,
-    ) -> Result<Self, IdentityError> {
+    /// Locks the folder and counts this start.
+    pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, IdentityError> {
         let names = list_or_empty(disk, dir)?;
         if !names.iter().any(|name| name == META) {
             return Err(IdentityError::NotFormatted { dir: dir.to_owned() });
         }
         let lock = lock(disk, dir)?;
         let mut meta = read_meta(disk, dir)?;
-        if let Some(expected) = cluster.filter(|expected| **expected != meta.identity.cluster) {
-            let (found, expected) = (meta.identity.cluster, expected.clone());
-            return Err(IdentityError::OtherCluster { dir: dir.to_owned(), found, expected });
-        }
-        if let Some(expected) = broker.filter(|expected| *expected != meta.identity.broker) {
-            let found = meta.identity.broker;
-            return Err(IdentityError::OtherBroker { dir: dir.to_owned(), found, expected });
-        }
         meta.starts += 1;
         write_meta(disk, dir, &meta)?;
         let incarnation = Incarnation { disk: meta.identity.disk, start: meta.starts };

@@ -187,7 +187,7 @@ impl Plan {
 }
 
 fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, RecoverError> {
-    let folder = DataFolder::open(&*disk, dir, None, None)?;
+    let folder = DataFolder::open(&*disk, dir)?;
     let identity = folder.identity.clone();
     let (log, driver, found) = Log::open_driven(disk, dir, identity.clone(), Options::default())?;
     let metadata = stored_metadata::replica(&found);

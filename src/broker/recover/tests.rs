@@ -89,7 +89,7 @@ fn a_folder_that_cannot_be_rebuilt_from_is_refused_by_name() {
     assert_eq!(text, "data folder DIR holds no metadata: its broker never took part in a cluster");
 
     let folder = Stopped::new();
-    let running = DataFolder::open(&RealDisk, folder.path(), None, None).unwrap();
+    let running = DataFolder::open(&RealDisk, folder.path()).unwrap();
     assert_eq!(refusal(&folder), "data folder DIR is in use by another process");
     drop(running);
 

@@ -108,7 +108,7 @@ fn format_command() -> clap::Command {
                 .action(ArgAction::SetTrue),
         )
         .arg(
-            flag("if-empty", "", "Do nothing, and succeed, if the folder is formatted already")
+            flag("if-empty", "", "Do nothing, and succeed, if the folder is formatted already as this broker's")
                 .action(ArgAction::SetTrue),
         )
 }

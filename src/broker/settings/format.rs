@@ -15,7 +15,7 @@ pub struct FormatArgs {
     pub cluster: ClusterId,
     pub broker: BrokerId,
     pub birth: Birth,
-    /// A folder that is formatted already is left as it is, without an error.
+    /// A folder that is formatted already, as this broker's, is left as it is, without an error.
     pub if_empty: bool,
 }
 

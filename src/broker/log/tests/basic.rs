@@ -145,3 +145,22 @@ fn submissions_are_answered_in_order_and_merged() {
     assert_eq!(answers, (1..=500).map(|index| (index, Ok(()))).collect::<Vec<_>>());
     assert_eq!(log.group(G).unwrap().end_offset(), 500);
 }
+
+#[test]
+fn a_folder_of_another_broker_or_cluster_is_refused_by_name() {
+    let folder = Folder::new();
+    let formatted = |dir: &Path, cluster: &str, broker| {
+        DataFolder::is_formatted_for(&RealDisk, dir, &cluster.parse().unwrap(), BrokerId(broker))
+    };
+    assert!(formatted(folder.path(), "test", 1).unwrap());
+    assert!(!formatted(&folder.path().join("none"), "test", 2).unwrap());
+    let swapped = formatted(folder.path(), "test", 2).unwrap_err().to_string();
+    assert!(swapped.contains("is broker 1's, not broker 2's"), "{swapped}");
+    let foreign = formatted(folder.path(), "other", 1).unwrap_err().to_string();
+    assert!(foreign.contains("is of cluster test, not of cluster other"), "{foreign}");
+    assert_eq!(
+        DataFolder::open(&RealDisk, folder.path()).unwrap().incarnation.start,
+        1,
+        "it was not started"
+    );
+}

@@ -85,7 +85,7 @@ fn a_torn_end_is_no_fault_and_stays() {
 #[test]
 fn a_folder_in_use_or_without_a_format_is_refused() {
     let folder = written();
-    let _held = DataFolder::open(&RealDisk, folder.path(), None, None).unwrap();
+    let _held = DataFolder::open(&RealDisk, folder.path()).unwrap();
     assert!(matches!(check(folder.path()), Err(CheckError::Identity(IdentityError::InUse { .. }))));
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(check(empty.path()), Err(CheckError::Identity(IdentityError::NotFormatted { .. }))));

@@ -99,7 +99,7 @@ fn whoever_reads_the_log_comes_to_the_same_members() {
     group.make_only_voter(EPOCH, Vec::new()).unwrap();
     write_all(&mut group, &log);
     drop((group, log));
-    let identity = DataFolder::open(&RealDisk, dir.path(), None, None).unwrap().identity;
+    let identity = DataFolder::open(&RealDisk, dir.path()).unwrap().identity;
     let (_log, recovered) = Log::open(Arc::new(RealDisk), dir.path(), identity, Options::default()).unwrap();
     let found = &recovered[0];
     let config = GroupConfig {
