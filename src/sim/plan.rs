@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::clients::admin::Admin;
 use crate::clients::consumer::Consumer;
 use crate::clients::producer::{Producer, ProducerPlan};
-use crate::clients::{Client, Role};
+use crate::clients::{Client, FAR, NEAR, Role};
 use crate::faults::{Fault, Kind};
 use crate::moves::{self, Move};
 use crate::process::BrokerPlan;
@@ -188,6 +188,7 @@ fn producer(random: &mut Random) -> ProducerPlan {
         acks: Acks::All,
         max_in_flight: random.pick(&[1, 2, 5, 5]),
         begins_anew_after: random.pick(&[None, Some(1), Some(10)]),
+        latency: random.pick(&[NEAR, NEAR, FAR]),
         pause: random.between(200, 700) * MS,
         padding: random.pick(&[0, 100, 1_000, 8_000]),
     }

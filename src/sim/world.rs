@@ -286,8 +286,9 @@ impl World {
     }
 
     /// How long a message takes between a client and a broker.
-    pub fn client_latency(&mut self) -> Micros {
-        self.chance.clients.between(100, 1_500)
+    pub fn client_latency(&mut self, client: usize) -> Micros {
+        let (least, most) = self.clients[client].latency;
+        self.chance.clients.between(least, most)
     }
 
     fn set_up(&mut self) {

@@ -21,6 +21,11 @@ pub const REQUEST_TIMEOUT: Micros = 4_000 * MS;
 /// Pause after an error.
 pub const BACKOFF: Micros = 100 * MS;
 
+/// How long a message takes to a broker that is near.
+pub const NEAR: (Micros, Micros) = (100, 1_500);
+/// To one that is far away: so much is under way at once that a leader's ISR may change in the midst of it.
+pub const FAR: (Micros, Micros) = (20 * MS, 300 * MS);
+
 /// A topic's partition, by its place in the run's list.
 pub type Place = usize;
 
@@ -100,6 +105,8 @@ pub enum Role {
 /// One client.
 pub struct Client {
     pub role: Role,
+    /// How long a message takes between it and a broker.
+    pub latency: (Micros, Micros),
     pub connections: Vec<ClientConnection>,
     pub routes: Vec<Route>,
     /// A metadata request is under way.
@@ -110,8 +117,13 @@ pub struct Client {
 
 impl Client {
     pub fn new(role: Role, brokers: usize, places: usize) -> Self {
+        let latency = match &role {
+            Role::Producer(producer) => producer.plan.latency,
+            _ => NEAR,
+        };
         Self {
             role,
+            latency,
             connections: vec![ClientConnection::default(); brokers],
             routes: vec![Route { leader: None, epoch: None }; places],
             asking: false,
@@ -145,7 +157,7 @@ impl World {
         let connection = self.clients[client].connections[to].number;
         self.requests.insert(number, Request { client, to, connection, ask });
         self.operations += 1;
-        let latency = self.client_latency();
+        let latency = self.client_latency(client);
         let lost = !self.is_reachable(to) || !self.machines[to].powered;
         let known = &mut self.clients[client].connections[to];
         known.stalled |= lost;
@@ -167,7 +179,7 @@ impl World {
     pub fn answer(&mut self, number: u64, told: Told) {
         let Some(request) = self.requests.get(&number) else { return };
         let (client, to, number_of) = (request.client, request.to, request.connection);
-        let (latency, cut) = (self.client_latency(), !self.is_reachable(to));
+        let (latency, cut) = (self.client_latency(client), !self.is_reachable(to));
         let connection = &mut self.clients[client].connections[to];
         connection.stalled |= cut;
         if connection.number == number_of && !connection.stalled {
@@ -219,7 +231,7 @@ impl World {
         clients.dedup();
         for client in clients {
             let number = self.clients[client].connections[at].number;
-            let latency = self.client_latency();
+            let latency = self.client_latency(client);
             self.after(latency, Event::Disconnect(client, at, number));
         }
     }

@@ -27,6 +27,8 @@ pub struct ProducerPlan {
     /// After so many records of a partition, and with nothing undecided there, it goes on under another producer id, as one
     /// that is started again.
     pub begins_anew_after: Option<i32>,
+    /// How long a message takes between it and a broker.
+    pub latency: (Micros, Micros),
     /// Mean time between its batches.
     pub pause: Micros,
     pub padding: u64,
