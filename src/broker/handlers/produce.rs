@@ -125,12 +125,10 @@ impl Submit<'_> {
             Ok(replica) => replica,
             Err(refused) => return refused.into(),
         };
-        match replica.leadership() {
-            Leadership::Leader { .. } => {}
-            Leadership::Follower { leader, epoch } => return AppendError::NotLeader { leader, epoch }.into(),
-            Leadership::Caretaker { .. } => return AppendError::QuorumLost.into(),
-            Leadership::Quarantined { reason } => return AppendError::Storage(reason).into(),
+        if let Leadership::Quarantined { reason } = replica.leadership() {
+            return AppendError::Storage(reason).into();
         }
+        // Who does not lead refuses it, too, and remembers that: it may lead before what was sent behind it arrives.
         match self.check(topic, data.records) {
             Ok(batch) => {
                 let left = self.deadline.saturating_duration_since(Instant::now());

@@ -69,7 +69,7 @@ impl Partition {
         reply: AppendReply,
         around: Surroundings<'_>,
     ) {
-        let waits = (self.role.leads && group.is_transferring()) || !self.parked.is_empty();
+        let waits = self.role.leads && (group.is_transferring() || !self.parked.is_empty());
         let asks = !waits
             && self.role.leads
             && self.gate(request.acks, around).is_ok()
@@ -110,7 +110,7 @@ impl Partition {
             match (stayed, asking) {
                 (true, true) => self.append_now(group, request, reply, around),
                 (true, false) => self.append(group, request, reply, around),
-                (false, _) => drop(reply.send(Err(self.not_leader()))),
+                (false, _) => self.refuse(&request, self.not_leader(), reply, around),
             }
         }
         stayed

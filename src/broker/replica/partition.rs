@@ -220,7 +220,6 @@ impl Partition {
         for (waiters, lost) in [leading.for_all, leading.for_leader].into_iter().zip(&lost) {
             self.orphans.adopt(waiters, lost, around.now.ms);
         }
-        self.producers.forget_refusals();
         self.handle.set_followers(Vec::new(), 0);
         self.handle.set_readable_followers(Vec::new());
     }

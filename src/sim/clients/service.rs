@@ -214,11 +214,8 @@ impl World {
             },
             None => AppendError::NotLeader { leader: None, epoch: 0 },
         })?;
-        match handle.leadership() {
-            Leadership::Leader { .. } => {}
-            Leadership::Follower { leader, epoch } => return Err(AppendError::NotLeader { leader, epoch }),
-            Leadership::Caretaker { .. } => return Err(AppendError::QuorumLost),
-            Leadership::Quarantined { reason } => return Err(AppendError::Storage(reason)),
+        if let Leadership::Quarantined { reason } = handle.leadership() {
+            return Err(AppendError::Storage(reason));
         }
         let config = TopicConfig::resolve(&topic.configs, &self.plan.broker.topics);
         let limits = Limits {

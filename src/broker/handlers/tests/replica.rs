@@ -216,9 +216,17 @@ impl ReplicaHandle for MemoryReplica {
                 let _ = answer.send(Err(error.clone()));
                 return;
             }
-            let Leadership::Leader { epoch } = state.leadership else {
-                let _ = answer.send(Err(AppendError::NotLeader { leader: None, epoch: 0 }));
-                return;
+            let leads = match &state.leadership {
+                Leadership::Leader { epoch } => Ok(*epoch),
+                Leadership::Follower { leader, epoch } => {
+                    Err(AppendError::NotLeader { leader: *leader, epoch: *epoch })
+                }
+                Leadership::Caretaker { .. } => Err(AppendError::QuorumLost),
+                Leadership::Quarantined { reason } => Err(AppendError::Storage(reason.clone())),
+            };
+            let epoch = match leads {
+                Ok(epoch) => epoch,
+                Err(error) => return drop(answer.send(Err(error))),
             };
             let base = state.batches.last().map_or(0, |batch| batch.end);
             let (end, max_timestamp) =

@@ -74,21 +74,30 @@ impl<T: Transport> Engine<T> {
     }
 
     pub(super) fn append(&mut self, id: GroupId, request: AppendRequest, reply: AppendReply) {
-        if self.disk_full {
-            return drop(reply.send(Err(AppendError::Storage("the disk is full".to_owned()))));
+        let unable = self.unable_to_append();
+        if unable.is_none() && self.hosted.get(&id).is_some_and(|hosted| hosted.group.role().leads) {
+            self.wake(id);
         }
-        if self.is_backlogged() || self.held.load(Ordering::Relaxed) >= HELD_BYTES {
-            return drop(reply.send(Err(AppendError::Busy)));
-        }
-        self.wake(id);
         let around = surroundings(&self.config, &self.shared, self.now);
-        match self.hosted.get_mut(&id) {
-            Some(Hosted { group, serves: Serves::Partition(partition), .. }) => {
+        match (self.hosted.get_mut(&id), unable) {
+            (Some(Hosted { serves: Serves::Partition(partition), .. }), Some(error)) => {
+                partition.refuse(&request, error, reply, around);
+            }
+            (Some(Hosted { group, serves: Serves::Partition(partition), .. }), None) => {
                 partition.append(group, request, reply, around);
                 self.touched.insert(id);
             }
             _ => drop(reply.send(Err(AppendError::Storage("the replica is out of service".to_owned())))),
         }
+    }
+
+    /// Why no partition here may append now.
+    fn unable_to_append(&self) -> Option<AppendError> {
+        if self.disk_full {
+            return Some(AppendError::Storage("the disk is full".to_owned()));
+        }
+        let busy = self.is_backlogged() || self.held.load(Ordering::Relaxed) >= HELD_BYTES;
+        busy.then_some(AppendError::Busy)
     }
 
     pub(super) fn drain(&mut self, id: GroupId) {

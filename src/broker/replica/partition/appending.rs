@@ -55,6 +55,20 @@ impl Partition {
         }
     }
 
+    /// Refuses a batch that this broker cannot take now, if it could take any: what its producer pipelined behind it must not
+    /// come first.
+    pub(in crate::replica) fn refuse(
+        &mut self,
+        request: &AppendRequest,
+        unable: AppendError,
+        reply: AppendReply,
+        around: Surroundings<'_>,
+    ) {
+        let error = if self.role.leads { unable } else { self.not_leader() };
+        producers::refused(&mut self.producers, request.batch.producer(), &error, around.now.unix_ms);
+        drop(reply.send(Err(error)));
+    }
+
     pub(super) fn try_append(
         &mut self,
         group: &mut Group,

@@ -239,11 +239,6 @@ impl ProducerState {
         self.refusals.expire(now_ms, &self.limits);
     }
 
-    /// This replica stopped leading: what it refused is of no meaning any more.
-    pub fn forget_refusals(&mut self) {
-        self.refusals = Refusals::default();
-    }
-
     /// Whether a producer has state.
     pub fn remembers(&self, id: i64) -> bool {
         self.producers.contains_key(&id)

@@ -180,7 +180,7 @@ fn a_refusal_counts_only_while_its_batch_is_the_next_one() {
 }
 
 #[test]
-fn waiting_ends_with_time_and_leadership() {
+fn waiting_ends_with_time() {
     let limits = ProducerLimits { refusal_expiry_ms: 100, ..ProducerLimits::default() };
     let mut log = Log::with(limits);
     log.state.refused(&batch(1, 0, 0, 5), 20, 0);
@@ -188,9 +188,6 @@ fn waiting_ends_with_time_and_leadership() {
     assert_eq!(log.produce(batch(1, 0, 5, 5)), Err(20));
     log.now_ms = 100;
     assert_eq!(log.produce(batch(1, 0, 5, 5)), Ok(Sequencing::New));
-    log.state.refused(&batch(2, 0, 0, 5), 20, 100);
-    log.state.forget_refusals();
-    assert_eq!(log.produce(batch(2, 0, 5, 5)), Ok(Sequencing::New));
 }
 
 #[test]
