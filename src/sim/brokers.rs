@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 
 use crate::checks::mirror;
 use crate::clients::Told;
+use crate::disks;
 use crate::process::{DATA, Process, Start, WriteUnderWay};
 use crate::proposals::Asker;
+use crate::scaling::Membership;
 use crate::time::{MS, Micros, SECOND};
 use crate::world::{Event, M, World, broker_id, index_of};
 
@@ -26,10 +28,10 @@ impl World {
     pub fn format(&mut self, at: M, joins: bool) {
         let voter =
             |machine| InitialVoter { broker: broker_id(machine), address: format!("b{}", machine + 1) };
-        let founders = (0..self.plan.machines).map(voter).collect();
+        let founders = (0..self.plan.founders).map(voter).collect();
         let birth = if joins { Birth::Join(founders) } else { Birth::InitialVoters(founders) };
-        let cluster = "sim".parse().expect("a valid id");
-        let identity = Identity { cluster, broker: broker_id(at), disk: self.machines[at].disk_id };
+        let identity =
+            Identity { cluster: disks::cluster(), broker: broker_id(at), disk: self.machines[at].disk_id };
         let salt = self.chance.disks.next() as u32;
         let disk = self.machines[at].disk.clone();
         DataFolder::format_as(&*disk, Path::new(DATA), identity, birth, salt)
@@ -39,9 +41,17 @@ impl World {
     /// The supervisor starts a broker that is not running.
     pub fn start(&mut self, at: M) {
         let machine = &self.machines[at];
-        if machine.process.is_some() || !machine.powered || machine.held_down > 0 {
+        if machine.process.is_some()
+            || !machine.powered
+            || machine.held_down > 0
+            || machine.membership == Membership::Out
+        {
             return;
         }
+        if !self.is_on_its_own_disk(at) {
+            return self.after(START_AGAIN, Event::Start(at));
+        }
+        let machine = &self.machines[at];
         let start = Start {
             disk: &machine.disk,
             plan: &self.plan.broker,

@@ -5,6 +5,7 @@ use chronik_core::metadata::{AlterTopicConfigs, Command, TopicRef};
 use tokio::sync::oneshot;
 
 use crate::random::Random;
+use crate::scaling::Membership;
 use crate::time::{MS, Micros, SECOND};
 use crate::world::{Event, M, World};
 
@@ -53,6 +54,8 @@ pub enum Kind {
     EmptiedDisk,
     /// The disk that was replaced is put in again.
     OldDisk,
+    /// Two machines come back with each other's disks.
+    ExchangedDisks,
     /// The process is killed, and the journal comes back without its end.
     LostTail,
     /// A broker moves its leaderships away.
@@ -66,7 +69,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 27] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::Blackout,
@@ -88,6 +91,7 @@ impl Kind {
         Kind::Corruption,
         Kind::EmptiedDisk,
         Kind::OldDisk,
+        Kind::ExchangedDisks,
         Kind::LostTail,
         Kind::Drain,
         Kind::MinIsr,
@@ -119,6 +123,7 @@ impl Kind {
             Kind::Corruption => "fault: corrupted sector",
             Kind::EmptiedDisk => "fault: emptied disk",
             Kind::OldDisk => "fault: a replaced disk put back",
+            Kind::ExchangedDisks => "fault: disks exchanged",
             Kind::LostTail => "fault: lost end of the journal",
             Kind::Drain => "fault: drain",
             Kind::MinIsr => "fault: min ISR change",
@@ -144,6 +149,7 @@ impl Kind {
             | Kind::Corruption
             | Kind::EmptiedDisk
             | Kind::OldDisk
+            | Kind::ExchangedDisks
             | Kind::LostTail => "rest: leader's disk at fault",
             Kind::Drain | Kind::RollingRestart => "rest: leader drained",
             Kind::Unreachable | Kind::ClockJump | Kind::Drift | Kind::MinIsr | Kind::LostVote => {
@@ -209,6 +215,9 @@ impl World {
             }
         }
         let at = fault.machine;
+        if self.machines[at].membership == Membership::Out {
+            return;
+        }
         self.note([60, fault.kind as u64, at as u64], || format!("fault: {fault:?}"));
         let rests = self.leads_at_rest(at);
         if !self.strikes(&fault) {
@@ -285,6 +294,7 @@ impl World {
             Kind::Corruption => return self.corrupt(at, fault.extra),
             Kind::EmptiedDisk => self.empty_disk(at, fault.extra),
             Kind::OldDisk => return self.old_disk(at),
+            Kind::ExchangedDisks => return self.exchange_disks(at, other),
             Kind::LostTail => return self.lose_tail(at, fault.extra),
             Kind::Drain => return self.drain(at),
             Kind::MinIsr => self.set_min_isr(1 + fault.extra % 3, fault.extra as usize),
@@ -334,6 +344,7 @@ impl World {
             Kind::FullDisk => self.machines[at].disk.faults(|faults| faults.full = false),
             Kind::SlowDisk => self.machines[at].write_takes = self.plan.write_takes,
             Kind::EmptiedDisk | Kind::OldDisk | Kind::LostTail => self.bring_up(at),
+            Kind::ExchangedDisks => self.give_disks_back(at),
             Kind::Drain => self.undrain(at),
             Kind::LostVote => self.open_vote_trap(),
             Kind::ClockJump
@@ -363,6 +374,7 @@ impl World {
             self.machines[machine].disk.faults(|faults| *faults = crate::disk::DiskFaults::default());
             self.machines[machine].write_takes = self.plan.write_takes;
             self.machines[machine].held_down = 1;
+            self.machines[machine].exchanged_with = None;
             self.bring_up(machine);
             self.resume(machine);
             self.undrain(machine);

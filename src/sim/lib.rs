@@ -20,6 +20,7 @@ mod process;
 mod proposals;
 mod random;
 pub mod runner;
+mod scaling;
 mod time;
 mod trace;
 mod votes;

@@ -143,7 +143,7 @@ impl World {
         }
     }
 
-    fn alter_reassignment(&mut self, place: usize, target: Option<Vec<BrokerId>>) {
+    pub fn alter_reassignment(&mut self, place: usize, target: Option<Vec<BrokerId>>) {
         let (name, number) = self.places[place].clone();
         let topic = TopicRef::Name(name);
         self.want(Command::AlterReassignment(AlterReassignment { topic, partition: number, target }));
@@ -156,9 +156,9 @@ impl World {
     }
 
     fn target_of(&self, wanted: Wanted, partition: &Partition, random: &mut Random) -> Vec<BrokerId> {
-        let all = 0..self.machines.len();
         let mut inside: Vec<M> = partition.target().iter().map(|replica| index_of(replica.broker)).collect();
-        let mut outside: Vec<M> = all.filter(|machine| !inside.contains(machine)).collect();
+        let mut outside: Vec<M> =
+            self.hosts().into_iter().filter(|machine| !inside.contains(machine)).collect();
         shuffle(&mut outside, random);
         let count = inside.len();
         match wanted {
@@ -190,13 +190,13 @@ impl World {
     }
 
     /// A broker whose disk is damaged in this run is never one of two, nor alone: nobody could bring back what it loses.
-    fn leave_no_copy_to_the_victim(&self, target: &mut Vec<M>) {
+    pub fn leave_no_copy_to_the_victim(&self, target: &mut Vec<M>) {
         let Some(victim) = self.plan.victim else { return };
         if target.len() > 2 || !target.contains(&victim) {
             return;
         }
         let others =
-            (0..self.machines.len()).filter(|machine| *machine != victim && !target.contains(machine));
+            self.hosts().into_iter().filter(|machine| *machine != victim && !target.contains(machine));
         let other = others.into_iter().next();
         target.retain(|machine| *machine != victim);
         target.extend(other);

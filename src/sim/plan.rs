@@ -16,6 +16,7 @@ use crate::faults::{Fault, Kind};
 use crate::moves::{self, Move};
 use crate::process::BrokerPlan;
 use crate::random::Random;
+use crate::scaling::{self, Newcomer};
 use crate::time::{MS, Micros, SECOND};
 use crate::world::M;
 
@@ -23,6 +24,9 @@ use crate::world::M;
 #[derive(Clone)]
 pub struct Plan {
     pub machines: usize,
+    /// The first of them found the cluster; the others are these.
+    pub founders: usize,
+    pub newcomers: Vec<Newcomer>,
     pub replication_factor: usize,
     pub broker: BrokerPlan,
     /// `replica.lag.time.max.ms` of every topic.
@@ -65,6 +69,8 @@ impl Plan {
         let victim = faults.iter().find(|(_, fault)| fault.kind.damages()).map(|(_, fault)| fault.machine);
         Self {
             machines,
+            founders: machines,
+            newcomers: Vec::new(),
             replication_factor,
             broker: broker_plan(random, lag_ms),
             lag_ms,
@@ -102,6 +108,21 @@ impl Plan {
         self.victim = None;
     }
 
+    /// In some runs of three brokers one or two more come, and may go again. Some of what was to hit others hits them.
+    pub fn add_newcomers(&mut self, random: &mut Random) {
+        if self.machines != 3 || self.last_resort.is_some() || !random.one_in(3) {
+            return;
+        }
+        self.newcomers = scaling::plan(random, self.heal_at);
+        self.machines += self.newcomers.len();
+        self.clocks.extend(self.newcomers.iter().map(|_| clock(random)));
+        for (_, fault) in self.faults.iter_mut().filter(|(_, fault)| !fault.kind.damages()) {
+            if random.one_in(3) {
+                fault.machine = self.founders + random.index(self.newcomers.len());
+            }
+        }
+    }
+
     /// Whether producers make something then.
     pub fn is_busy(&self, at: Micros) -> bool {
         self.lulls.iter().all(|(from, until)| at < *from || at >= *until)
@@ -133,7 +154,7 @@ impl Plan {
                 replicas: TopicReplicas::Placed {
                     partitions: *partitions,
                     replication_factor: self.replication_factor as i32,
-                    alive: (0..self.machines).map(crate::world::broker_id).collect(),
+                    alive: (0..self.founders).map(crate::world::broker_id).collect(),
                 },
                 configs: BTreeMap::new(),
             })

@@ -20,6 +20,7 @@ use crate::peers::{Dialed, Link, Timing};
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::random::Random;
+use crate::scaling::{self, Membership};
 use crate::time::{MS, MachineClock, Micros, SECOND};
 use crate::trace::Trace;
 use crate::votes::VoteTrap;
@@ -74,6 +75,8 @@ pub enum Event {
     VoteGiven(M),
     /// The administrator moves replicas or leaderships.
     Move(Move),
+    /// The administrator has a broker come or go.
+    Scale(M, scaling::Step),
     /// A person who goes on from the last disk.
     LastResort(Step),
     /// A machine that was held down comes up.
@@ -134,6 +137,10 @@ pub struct Machine {
     pub may_stop: bool,
     /// The disk that was in it before, with what is on it.
     pub aside: Option<Aside>,
+    /// The machine with whose disk it is started, while that one has its own.
+    pub exchanged_with: Option<M>,
+    /// Whether it is one of the cluster's now.
+    pub membership: Membership,
     pub restart_due: bool,
     /// This fault waits for the next write, to come amid it.
     pub doomed: Option<Fault>,
@@ -177,6 +184,8 @@ pub struct World {
     /// Topic and number of every partition.
     pub places: Vec<(String, i32)>,
     pub producing_until: Micros,
+    /// Brokers that are still to come or to go.
+    pub scaling: usize,
     pub operations: u64,
     pub trace: Trace,
     pub checks: Checks,
@@ -205,6 +214,7 @@ impl World {
             brokers: random.fork(),
         };
         plan.add_last_resort(&mut random);
+        plan.add_newcomers(&mut random);
         let count = plan.machines;
         let mut world = Self {
             now: 0,
@@ -224,6 +234,7 @@ impl World {
             requests: Requests::new(),
             places: plan.places(),
             producing_until: plan.heal_at + PRODUCING_ON,
+            scaling: plan.newcomers.len(),
             operations: 0,
             trace: Trace::new(readable),
             checks: Checks::new(count),
@@ -293,6 +304,7 @@ impl World {
 
     fn set_up(&mut self) {
         for machine in 0..self.plan.machines {
+            let founds = machine < self.plan.founders;
             let disk_id = DiskId(Uuid::from_u128(u128::from(self.chance.disks.next())));
             let (drift, wall) = self.plan.clocks[machine];
             self.machines.push(Machine {
@@ -310,13 +322,17 @@ impl World {
                 damaged: false,
                 may_stop: false,
                 aside: None,
+                exchanged_with: None,
+                membership: if founds { Membership::In } else { Membership::Out },
                 restart_due: false,
                 doomed: None,
                 held_down: 0,
             });
-            self.format(machine, false);
-            let starts = self.chance.brokers.below(300 * MS);
-            self.at(starts, Event::Start(machine));
+            self.format(machine, !founds);
+            if founds {
+                let starts = self.chance.brokers.below(300 * MS);
+                self.at(starts, Event::Start(machine));
+            }
         }
         self.clients = self.plan.clients(self.places.len());
         for client in 0..self.clients.len() {
@@ -329,6 +345,9 @@ impl World {
         }
         for (at, wanted) in self.plan.moves.clone() {
             self.at(at, Event::Move(wanted));
+        }
+        for (machine, newcomer) in (self.plan.founders..).zip(self.plan.newcomers.clone()) {
+            self.at(newcomer.at, Event::Scale(machine, scaling::Step::Come));
         }
         if let Some(at) = self.plan.last_resort {
             self.at(at, Event::LastResort(Step::Choose));
@@ -403,6 +422,7 @@ impl World {
             Event::End(fault) => self.end(fault),
             Event::VoteGiven(voter) => self.vote_given(voter),
             Event::Move(wanted) => self.begin_move(wanted),
+            Event::Scale(at, step) => self.scale(at, step),
             Event::LastResort(step) => self.last_resort(step),
             Event::LetUp(at) => self.let_up(at),
             Event::Heal => self.heal(),

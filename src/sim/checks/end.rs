@@ -25,6 +25,9 @@ impl World {
                 _ => {}
             }
         }
+        if self.scaling > 0 {
+            return Some(format!("{} brokers are still to come or to go", self.scaling));
+        }
         self.unsettled_voters()
             .or_else(|| (0..self.places.len()).find_map(|place| self.unsettled_place(place)))
     }

@@ -7,6 +7,7 @@ use chronik_core::ids::{BrokerId, DiskId, GroupId, ReplicaId};
 use chronik_core::metadata::ClusterState;
 
 use super::watch::Proposed;
+use crate::scaling::Membership;
 use crate::world::{M, World, broker_id};
 
 /// Ticks that lie between what a leader took for caught up and when it is looked at.
@@ -26,10 +27,17 @@ impl World {
             }
             let old = before.and_then(|before| before.broker(broker.id));
             if let Some(old) = old.filter(|old| old.metadata_replica != broker.metadata_replica) {
-                known.past.extend(old.metadata_replica);
+                self.checks.replicas.past.extend(old.metadata_replica);
                 if !cluster.retired_disks().contains_key(&old.disk) {
                     wrong = Some(format!("{} is gone and not retired", old.disk));
                 }
+            }
+        }
+        let gone = before.into_iter().flat_map(ClusterState::brokers);
+        for old in gone.filter(|old| cluster.broker(old.id).is_none()) {
+            self.checks.replicas.past.extend(old.metadata_replica);
+            if !cluster.retired_disks().contains_key(&old.disk) {
+                wrong = Some(format!("{} is taken out and not retired", old.disk));
             }
         }
         let disks: BTreeSet<DiskId> = cluster.brokers().map(|broker| broker.disk).collect();
@@ -42,6 +50,14 @@ impl World {
         let kept = |before: &ClusterState| before.retired_disks().keys().all(retired);
         if !before.is_none_or(kept) {
             wrong = Some("a disk is retired no more".to_owned());
+        }
+        let strayed = cluster.partitions().find_map(|(topic, partition)| {
+            let stranger =
+                partition.brokers().into_iter().find(|broker| cluster.broker(*broker).is_none())?;
+            Some(format!("{}-{} names broker {stranger}", topic.name, partition.number))
+        });
+        if let Some(what) = strayed {
+            self.fail("a broker is taken out only once no partition names it", what);
         }
         if let Some(what) = wrong {
             self.fail("each broker has one disk, and none comes back", what);
@@ -127,7 +143,9 @@ impl World {
     /// Why the metadata group is not yet as it should be at the end.
     pub fn unsettled_voters(&self) -> Option<String> {
         let cluster = self.checks.newest_metadata.clone()?;
-        for (at, machine) in self.machines.iter().enumerate() {
+        let members =
+            self.machines.iter().enumerate().filter(|(_, machine)| machine.membership != Membership::Out);
+        for (at, machine) in members {
             let life = machine.process.as_ref().map(|process| process.incarnation);
             let registered = cluster.broker(broker_id(at)).map(|broker| broker.disk);
             if life.is_none() || life.map(|life| life.disk) != registered {

@@ -18,7 +18,7 @@ pub struct Admin {
 
 /// Whether a refusal ends the matter: what was to be taken back is over, or another broker has gone.
 fn may_be_refused(command: Option<&Command>) -> bool {
-    matches!(command, Some(Command::AlterReassignment(_)))
+    matches!(command, Some(Command::AlterReassignment(_) | Command::UnregisterBroker(_)))
 }
 
 impl Admin {
@@ -64,7 +64,9 @@ impl World {
             Told::Changed(Applied::Refused(refusal)) => {
                 let text = format!("{:?}: {refusal}", admin.wanted.front());
                 if may_be_refused(admin.wanted.front()) {
-                    admin.wanted.pop_front();
+                    let let_go = admin.wanted.pop_front();
+                    let kept = matches!(let_go, Some(Command::UnregisterBroker(_)));
+                    self.coverage.add("scale: taking a broker out refused", u64::from(kept));
                 }
                 self.note([31, 0, 0], || format!("refused: {text}"));
             }
