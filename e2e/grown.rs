@@ -33,9 +33,9 @@ impl Grown {
         Self::start_with(name, founders, brokers, &[])
     }
 
-    /// The same, but only the first brokers are started; the others may join later.
-    pub fn start_first(name: &str, founders: i32, brokers: i32, started: i32) -> Self {
-        Self::plan(name, founders, brokers, &[]).begin(started)
+    /// The same, but only the first brokers are started; the others may join later. All with more settings, see `start_with`.
+    pub fn start_first(name: &str, founders: i32, brokers: i32, started: i32, settings: &[&str]) -> Self {
+        Self::plan(name, founders, brokers, settings).begin(started)
     }
 
     /// The same with more settings for each, as arguments; `{id}` in them stands for its number.

@@ -19,6 +19,7 @@ mod recovery;
 mod replaced_disks;
 mod rounds;
 mod scenarios;
+mod snapshots;
 mod steady;
 mod trouble;
 mod voters;

@@ -47,7 +47,7 @@ fn shake(cluster: &mut Grown, id: i32) {
 
 #[test]
 fn metadata_voters_follow_the_brokers_from_one_to_five_and_back() {
-    let mut cluster = Grown::start_first("voters", 1, 5, 1);
+    let mut cluster = Grown::start_first("voters", 1, 5, 1, &[]);
     cluster.create_topic("t", PARTITIONS, &[1]);
     let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 20, GOES_ON);

@@ -111,6 +111,7 @@ fn config() -> EngineConfig {
         heartbeat_ticks: 1,
         isr: IsrConfig { max_lag_ms: 10_000, max_lag_entries: 10_000, check_interval_ms: 1_000, min_isr: 2 },
         topics: TopicDefaults::default(),
+        metadata_snapshot_entries: 3,
         learner_bytes_per_second: 0,
     }
 }
@@ -197,6 +198,8 @@ fn open(input: &[u8]) {
         voters: vec![ReplicaId(1)],
         learners: Vec::new(),
         membership: Some(Bytes::copy_from_slice(input)),
+        membership_at_start: None,
+        snapshot: Bytes::new(),
         applied: 0,
         held: Arc::default(),
     };

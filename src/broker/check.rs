@@ -92,6 +92,9 @@ fn contents(group: &RecoveredGroup) -> String {
     } else {
         format!("entries {} to {}, committed to {}", log.first_index(), log.last_index(), group.state.commit)
     };
+    if log.first_index() > 1 {
+        let _ = write!(text, ", a snapshot of what came before entry {}", log.first_index());
+    }
     if group.header.kind == GroupKind::Partition {
         let _ = write!(text, ", offsets {} to {}", log.start_offset(), log.end_offset());
     }

@@ -19,7 +19,7 @@ use crate::birth::{self, Beginning, Birth, Hello};
 use crate::handlers::Handlers;
 use crate::handlers::backend::CreationDefaults;
 use crate::local::LocalBroker;
-use crate::log::{self, DataFolder, EntryKind, InitialVoter, Log, Options, RecoveredGroup};
+use crate::log::{self, DataFolder, InitialVoter, Log, Options, RecoveredGroup};
 use crate::metrics::Metrics;
 use crate::peer::{self, PeerConfig, PeerHandle, RefusalKind};
 use crate::peers::{self, PeerTransport, Word};
@@ -353,11 +353,7 @@ fn metadata_generation(recovered: &[RecoveredGroup]) -> Result<Option<Generation
 
 /// The index of the last metadata command that the disk holds and knows to be committed; 0 if there is none.
 fn known_commands(recovered: &[RecoveredGroup]) -> LogIndex {
-    let Some(metadata) = recovered.iter().find(|group| group.group == GroupId::METADATA) else { return 0 };
-    let committed = 1..=metadata.state.commit.min(metadata.log.last_index());
-    let is_command =
-        |index: &LogIndex| metadata.log.meta(*index).is_some_and(|meta| meta.kind == EntryKind::Command);
-    committed.rev().find(is_command).unwrap_or(0)
+    stored_metadata::replica(recovered).map_or(0, stored_metadata::last_command)
 }
 
 /// Waits until the engine has applied what the disk knew of the cluster. Clients drop brokers and topics that an answer
@@ -476,6 +472,7 @@ fn engine_config(settings: &Settings, folder: &DataFolder) -> EngineConfig {
             min_isr: settings.min_insync_replicas,
         },
         topics: settings.topic_defaults(),
+        metadata_snapshot_entries: settings.metadata_snapshot_entries,
         learner_bytes_per_second: settings.reassignment_bytes_per_second,
     }
 }

@@ -190,7 +190,8 @@ impl World {
         let ops = process.engine.finish_round();
         let frames = std::mem::take(&mut process.outgoing.lock().frames);
         if let Some(ops) = ops {
-            let brief = mirror::brief(&ops);
+            let mut brief = mirror::brief(&ops);
+            self.look_at_starts(at, &mut brief);
             self.check_write(at, &brief);
             let result = Arc::new(Mutex::new(None));
             let told = result.clone();

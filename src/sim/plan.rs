@@ -181,6 +181,7 @@ fn broker_plan(random: &mut Random, lag_ms: u64) -> BrokerPlan {
         quiet_ticks: random.pick(&[1, 2, 5]),
         segment_bytes: random.pick(&[16 << 10, 64 << 10, 1 << 20, 128 << 20]),
         reserve_bytes: 4 << 10,
+        metadata_snapshot_entries: random.pick(&[4, 8, 20, 1_000]),
         learner_bytes_per_second: random.pick(&[0, 0, 2 << 20, 8 << 20]),
         topics: TopicDefaults { lag_time_max_ms: lag_ms, ..TopicDefaults::default() },
     }

@@ -77,6 +77,7 @@ pub struct BrokerPlan {
     pub quiet_ticks: usize,
     pub segment_bytes: u64,
     pub reserve_bytes: u64,
+    pub metadata_snapshot_entries: u64,
     pub learner_bytes_per_second: u64,
     pub topics: TopicDefaults,
 }
@@ -182,6 +183,7 @@ impl Process {
             quiet_ticks: start.plan.quiet_ticks,
             isr: IsrConfig::default(),
             topics: start.plan.topics,
+            metadata_snapshot_entries: start.plan.metadata_snapshot_entries,
             learner_bytes_per_second: start.plan.learner_bytes_per_second,
         };
         let log = Arc::new(log);

@@ -98,6 +98,12 @@ impl RecoveredGroup {
     pub fn membership(&self) -> Option<(LogIndex, Bytes)> {
         self.memberships.last_key_value().map(|(index, bytes)| (*index, bytes.clone()))
     }
+
+    /// The members in force at the log's start, unless they are still those in the header.
+    pub fn membership_at_start(&self) -> Option<Bytes> {
+        let start = self.log.start();
+        self.memberships.range(..start.index).next_back().map(|(_, bytes)| bytes.clone())
+    }
 }
 
 /// What readers and the writer share.

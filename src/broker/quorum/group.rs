@@ -8,15 +8,16 @@ use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
 use chronik_core::replication::configuration::Configuration;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
-    Message, MessageType,
+    Message, MessageType, Snapshot,
 };
-use raft::{Config, RawNode, StateRole};
+use raft::{Config, ProgressState, RawNode, SnapshotStatus, StateRole};
 
 use super::logger;
 use super::message::{Outgoing, RaftMessage};
 use super::protobuf_bytes;
+use super::snapshot::{Base, Installed, Waiting};
 use super::storage::{ENTRY_VERSION, GroupStorage};
-use crate::log::{BatchHeader, Damage, EntryKind, GroupLog, HardState, LogEntry};
+use crate::log::{BatchHeader, Damage, EntryKind, GroupLog, HardState, LogEntry, LogStart};
 
 /// What a group needs to start, besides its log.
 #[derive(Clone, Debug)]
@@ -35,6 +36,10 @@ pub struct GroupConfig {
     pub learners: Vec<ReplicaId>,
     /// The newest configuration that was applied and stored, which then replaces the first one.
     pub membership: Option<Bytes>,
+    /// The configuration at the log's start, if it was not the first one any more.
+    pub membership_at_start: Option<Bytes>,
+    /// What came before the log's start.
+    pub snapshot: Bytes,
     /// Deliver committed entries from after this index.
     pub applied: LogIndex,
     /// Counts the payload bytes of entries that are kept in memory until they are synced and applied, over all groups that
@@ -116,6 +121,8 @@ pub struct SyncTicket {
 /// What one drain of a group asks its driver to do.
 #[derive(Debug)]
 pub struct Drained {
+    /// A log that takes the place of this replica's, to be written before the entries.
+    pub installed: Option<Installed>,
     /// Entries to write; the first may replace what lies at or above its index.
     pub entries: Vec<LogEntry>,
     /// Term, vote and commit to write with them.
@@ -159,6 +166,7 @@ pub struct Group {
     leading_term: Option<Term>,
     /// The newest term that is known to be on disk.
     synced_term: Term,
+    waiting: Waiting,
 }
 
 /// Entries are sent in messages of at most this many bytes.
@@ -175,11 +183,9 @@ const COMMITTED_BYTES_PER_DRAIN: u64 = 16 << 20;
 impl Group {
     /// Opens the replica on its recovered log.
     pub fn open(config: &GroupConfig, log: Arc<GroupLog>, state: HardState) -> Result<Group, GroupFault> {
-        let membership = match &config.membership {
-            Some(stored) => protobuf_bytes::decode(stored)
-                .map_err(|error| GroupFault::BadEntry { index: 0, what: format!("membership: {error}") })?,
-            None => first_membership(config),
-        };
+        let membership = membership_of(config, &config.membership)?;
+        let members = membership_of(config, &config.membership_at_start)?;
+        let base = Base { start: log.start(), members, data: config.snapshot.clone() };
         let raft_config = Config {
             id: config.replica.0,
             election_tick: config.election_ticks,
@@ -195,9 +201,17 @@ impl Group {
             skip_bcast_commit: config.group != GroupId::METADATA,
             ..Config::default()
         };
-        let storage = GroupStorage::new(log, to_raft_state(state), membership, Arc::clone(&config.held));
+        let held = Arc::clone(&config.held);
+        let storage = GroupStorage::new(log, to_raft_state(state), membership, base, held);
         let node = RawNode::new(&raft_config, storage, &logger::for_replica())?;
-        Ok(Group { id: config.group, node, next_offset: 0, leading_term: None, synced_term: state.term })
+        Ok(Group {
+            id: config.group,
+            node,
+            next_offset: 0,
+            leading_term: None,
+            synced_term: state.term,
+            waiting: Waiting::default(),
+        })
     }
 
     /// The group.
@@ -302,6 +316,42 @@ impl Group {
             self.restart_clock();
         }
         self.node.tick();
+        self.look_after_snapshots();
+    }
+
+    /// A snapshot that is not answered was lost on its way; raft would wait for it for ever.
+    fn look_after_snapshots(&mut self) {
+        let raft = &self.node.raft;
+        let under_way = raft.prs().iter().filter(|(_, progress)| progress.state == ProgressState::Snapshot);
+        let patience = 2 * raft.election_timeout();
+        let lost = self.waiting.tick(under_way.map(|(id, _)| *id), patience);
+        lost.into_iter().for_each(|replica| self.report_unreachable(replica));
+    }
+
+    /// The last index whose entry was handed out as committed.
+    pub fn applied(&self) -> LogIndex {
+        self.node.raft.raft_log.applied
+    }
+
+    /// Where the log begins.
+    pub fn start(&self) -> LogStart {
+        self.node.store().start()
+    }
+
+    /// Whether a follower needs a newer snapshot than there is; told once.
+    pub fn wants_snapshot(&self) -> bool {
+        self.node.store().wants_snapshot()
+    }
+
+    /// Lets the log begin after what was applied, of which `data` is the snapshot. To be written by the caller.
+    pub fn begin_after_applied(&mut self, data: Bytes) -> LogStart {
+        let applied = self.applied();
+        let store = self.node.store();
+        let term = raft::Storage::term(store, applied).expect("what was applied is in the log");
+        let start = LogStart { index: applied + 1, term, offset: store.position_of(applied) };
+        let members = self.node.raft.prs().conf().to_conf_state();
+        self.node.mut_store().begin_at(Base { start, members, data });
+        start
     }
 
     /// Whether an election may begin. A voter who is alone wins at once, and raft panics if anything that the new leader
@@ -419,6 +469,10 @@ impl Group {
 
     /// Tells raft that a message to `replica` was lost, so that it probes instead of streaming on.
     pub fn report_unreachable(&mut self, replica: ReplicaId) {
+        let progress = self.node.raft.prs().get(replica.0);
+        if progress.is_some_and(|progress| progress.state == ProgressState::Snapshot) {
+            self.node.report_snapshot(replica.0, SnapshotStatus::Failure);
+        }
         self.node.report_unreachable(replica.0);
     }
 
@@ -514,6 +568,7 @@ impl Group {
             self.start_leading();
         }
         let mut ready = self.node.ready();
+        let installed = self.install(ready.snapshot())?;
         let entries = self.take_in(ready.take_entries())?;
         let hard_state = ready.hs().cloned();
         if let Some(state) = &hard_state {
@@ -534,6 +589,7 @@ impl Group {
         let confirmed = answered.filter_map(|read| read.request_ctx.try_into().ok().map(u64::from_be_bytes));
         let store = self.node.store();
         let drained = Drained {
+            installed,
             entries,
             hard_state: hard_state.map(|state| from_raft_state(&state)),
             must_sync: ready.must_sync(),
@@ -561,6 +617,11 @@ impl Group {
         self.synced_term = self.synced_term.max(ticket.term);
         self.node.mut_store().synced_to(ticket.last_index);
         self.node.on_persist_ready(ticket.ready);
+        // What a snapshot stands for counts as applied; raft lets that be told only once it is on disk.
+        let before = self.start().before();
+        if self.applied() < before {
+            self.node.advance_apply_to(before);
+        }
         self.trim();
         true
     }
@@ -568,6 +629,19 @@ impl Group {
     fn trim(&mut self) {
         let applied = self.node.raft.raft_log.applied;
         self.node.mut_store().trim(applied);
+    }
+
+    /// Takes over the log that a leader's snapshot stands for.
+    fn install(&mut self, snapshot: &Snapshot) -> Result<Option<Installed>, GroupFault> {
+        if snapshot.is_empty() {
+            return Ok(None);
+        }
+        let index = snapshot.get_metadata().index;
+        let base = Base::from_leader(snapshot).map_err(|what| GroupFault::BadEntry { index, what })?;
+        let installed =
+            Installed { start: base.start, members: base.members_bytes(), data: base.data.clone() };
+        self.node.mut_store().replace(base);
+        Ok(Some(installed))
     }
 
     /// Moves raft's new entries into the tail, giving each its place among the offsets.
@@ -649,6 +723,12 @@ pub(super) fn single(kind: ConfChangeType, replica: u64) -> ConfChangeSingle {
     change.set_change_type(kind);
     change.node_id = replica;
     change
+}
+
+fn membership_of(config: &GroupConfig, stored: &Option<Bytes>) -> Result<ConfState, GroupFault> {
+    let Some(stored) = stored else { return Ok(first_membership(config)) };
+    protobuf_bytes::decode(stored)
+        .map_err(|error| GroupFault::BadEntry { index: 0, what: format!("membership: {error}") })
 }
 
 fn first_membership(config: &GroupConfig) -> ConfState {

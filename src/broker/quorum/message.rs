@@ -96,6 +96,11 @@ impl RaftMessage {
         matches!(self.0.get_msg_type(), MessageType::MsgAppend | MessageType::MsgSnapshot)
     }
 
+    /// Whether it stands for the beginning of a log.
+    pub fn is_snapshot(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgSnapshot
+    }
+
     /// Whether it brings entries to be written.
     pub fn carries_entries(&self) -> bool {
         !self.0.get_entries().is_empty()
@@ -107,9 +112,10 @@ impl RaftMessage {
         self.0.get_entries().iter().any(|entry| records(&entry.context))
     }
 
-    /// Bytes of the entries it carries.
+    /// Bytes of the entries it carries, or of the snapshot.
     pub fn entry_bytes(&self) -> usize {
-        self.0.get_entries().iter().map(|entry| entry.data.len()).sum()
+        let entries: usize = self.0.get_entries().iter().map(|entry| entry.data.len()).sum();
+        entries + self.0.get_snapshot().data.len()
     }
 
     pub(super) fn lane(&self) -> Lane {

@@ -7,12 +7,14 @@ mod logger;
 mod message;
 mod only_voter;
 mod protobuf_bytes;
+mod snapshot;
 mod storage;
 
 pub use group::{
     Drained, Group, GroupConfig, GroupFault, GroupRole, MembershipChange, ProposeError, SyncTicket,
 };
 pub use message::{Lane, MessageError, Outgoing, RaftMessage};
+pub use snapshot::Installed;
 
 #[cfg(test)]
 mod tests;

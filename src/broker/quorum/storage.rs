@@ -9,7 +9,8 @@ use chronik_core::ids::{LogIndex, Offset, Term};
 use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use crate::log::{Damage, EntryKind, GroupLog, LogEntry};
+use super::snapshot::Base;
+use crate::log::{Damage, EntryKind, GroupLog, LogEntry, LogStart};
 
 /// One entry of the tail, with the offset that follows it.
 struct TailEntry {
@@ -22,6 +23,11 @@ pub(super) struct GroupStorage {
     log: Arc<GroupLog>,
     hard_state: HardState,
     membership: ConfState,
+    /// What came before the first entry. It moves before the journal's start does, so that raft never asks for what the
+    /// journal drops meanwhile.
+    base: Base,
+    /// A follower needs a newer snapshot than there is.
+    wants_snapshot: AtomicBool,
     /// Contiguous entries up to the end: all that are not synced, and those synced ones not applied yet.
     tail: VecDeque<TailEntry>,
     /// The last index that the journal has synced and raft was told about.
@@ -39,6 +45,7 @@ impl GroupStorage {
         log: Arc<GroupLog>,
         hard_state: HardState,
         membership: ConfState,
+        base: Base,
         held: Arc<AtomicUsize>,
     ) -> Self {
         let synced = log.last_index();
@@ -46,6 +53,8 @@ impl GroupStorage {
             log,
             hard_state,
             membership,
+            base,
+            wants_snapshot: AtomicBool::new(false),
             tail: VecDeque::new(),
             synced,
             generation: 0,
@@ -70,16 +79,20 @@ impl GroupStorage {
 
     /// The last index of the log, synced or not.
     pub(super) fn end_index(&self) -> LogIndex {
-        self.tail.back().map_or_else(|| self.synced, |last| last.entry.index)
+        let before = || self.synced.max(self.base.start.before());
+        self.tail.back().map_or_else(before, |last| last.entry.index)
     }
 
     /// The offset after the last entry, synced or not.
     pub(super) fn end_offset(&self) -> Offset {
-        self.tail.back().map_or_else(|| self.position_of(self.synced), |last| last.end_offset)
+        self.tail.back().map_or_else(|| self.position_of(self.end_index()), |last| last.end_offset)
     }
 
     /// The offset after the entry at `index`, which is at most the end.
     pub(super) fn position_of(&self, index: LogIndex) -> Offset {
+        if index == self.base.start.before() {
+            return self.base.start.offset;
+        }
         match self.in_tail(index) {
             Some(entry) => entry.end_offset,
             None => self.log.position_of(index).unwrap_or(0),
@@ -120,15 +133,42 @@ impl GroupStorage {
 
     /// Forgets tail entries that are both synced and applied.
     pub(super) fn trim(&mut self, applied: LogIndex) {
-        let keep_above = applied.min(self.synced);
-        while self.tail.front().is_some_and(|first| first.entry.index <= keep_above) {
-            let applied = self.tail.pop_front();
-            self.let_go(applied);
+        self.forget_below(applied.min(self.synced) + 1);
+    }
+
+    fn forget_below(&mut self, index: LogIndex) {
+        while self.tail.front().is_some_and(|first| first.entry.index < index) {
+            let gone = self.tail.pop_front();
+            self.let_go(gone);
         }
     }
 
     fn let_go(&self, gone: Option<TailEntry>) {
         self.held.fetch_sub(gone.map_or(0, |gone| gone.entry.data.len()), Ordering::Relaxed);
+    }
+
+    pub(super) fn start(&self) -> LogStart {
+        self.base.start
+    }
+
+    /// Whether a follower needs a newer snapshot than there is; told once.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.wants_snapshot.swap(false, Ordering::Relaxed)
+    }
+
+    /// Lets the log begin after what was applied.
+    pub(super) fn begin_at(&mut self, base: Base) {
+        self.base = base;
+        self.forget_below(self.base.start.index);
+    }
+
+    /// Puts an empty log in the place of what is held. Nothing of it is synced yet.
+    pub(super) fn replace(&mut self, base: Base) {
+        self.membership = base.members.clone();
+        self.base = base;
+        self.forget_below(LogIndex::MAX);
+        self.synced = 0;
+        self.generation += 1;
     }
 
     pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
@@ -191,6 +231,9 @@ impl Storage for GroupStorage {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
+        if low < self.base.start.index {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
         let max_size = max_size.into().unwrap_or(u64::MAX);
         let tail_first = self.tail.front().map_or(u64::MAX, |first| first.entry.index);
         let mut entries = Vec::new();
@@ -219,8 +262,9 @@ impl Storage for GroupStorage {
     }
 
     fn term(&self, index: u64) -> raft::Result<Term> {
-        if index == 0 {
-            return Ok(0);
+        if index <= self.base.start.before() {
+            let known = index == self.base.start.before();
+            return known.then_some(self.base.start.term).ok_or(raft::Error::Store(StorageError::Compacted));
         }
         if let Some(tail) = self.in_tail(index) {
             return Ok(tail.entry.term);
@@ -232,15 +276,17 @@ impl Storage for GroupStorage {
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.log.first_index())
+        Ok(self.base.start.index)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
         Ok(self.end_index())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // Nothing is ever cut from the front of a log yet, so no follower can need one.
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        self.base.for_follower(to).ok_or_else(|| {
+            self.wants_snapshot.store(true, Ordering::Relaxed);
+            raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable)
+        })
     }
 }

@@ -13,6 +13,7 @@ use crate::log::{
 };
 
 mod only_voter;
+mod snapshots;
 
 const GROUP: GroupId = GroupId(16);
 
@@ -67,6 +68,8 @@ fn replica(state: HardState) -> (Group, Log, tempfile::TempDir) {
         voters: header.voters,
         learners: Vec::new(),
         membership: None,
+        membership_at_start: None,
+        snapshot: Bytes::new(),
         applied: 0,
         held: Arc::default(),
     };

@@ -236,8 +236,10 @@ fn open_group(metadata: &RecoveredGroup) -> Result<Group, GroupFault> {
         heartbeat_ticks: 1,
         voters: metadata.header.voters.clone(),
         learners: metadata.header.learners.clone(),
-        membership: None,
-        applied: 0,
+        membership: metadata.membership_at_start(),
+        membership_at_start: metadata.membership_at_start(),
+        snapshot: metadata.snapshot.clone(),
+        applied: metadata.log.start().before(),
         held: Arc::default(),
     };
     Group::open(&config, metadata.log.clone(), metadata.state)

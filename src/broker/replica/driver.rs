@@ -349,6 +349,7 @@ mod tests {
             heartbeat_ticks: 1,
             isr: IsrConfig { max_lag_ms: 1, max_lag_entries: 1, check_interval_ms: 1, min_isr: 1 },
             topics: TopicDefaults::default(),
+            metadata_snapshot_entries: 5_000,
             learner_bytes_per_second: 0,
         };
         let (handle, queue) = channel();

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chronik_core::ids::{BrokerId, DiskId, LogIndex, ReplicaId, Term};
-use chronik_core::metadata::{Applied, Broker, ClusterState, Command, DecodeError, Refusal, RefusalCode};
+use chronik_core::metadata::{
+    Applied, Broker, ClusterState, Command, DecodeError, Refusal, RefusalCode, SnapshotError,
+};
 use tokio::sync::{oneshot, watch};
 
 use super::liveness::Liveness;
 use crate::birth::{founder_broker, founder_replica};
-use crate::log::{EntryKind, Founder, LogEntry};
+use crate::log::{EntryKind, Founder, LogEntry, LogStart};
 use crate::quorum::{Group, GroupRole, ProposeError};
 
 /// Why a command was not applied, as far as its proposer can know.
@@ -54,13 +56,16 @@ pub(super) struct Metadata {
     called_for: HashSet<Bytes>,
     /// See [`Metadata::is_caught_up`].
     caught_up: bool,
+    /// Entries that the log held when its snapshot was too large to be sent.
+    pub(super) too_large_at: u64,
 }
 
 impl Metadata {
-    /// `known` is the last entry that the disk holds, `term` its term.
+    /// The state published so far is that of `start`. `known` is the last entry that the disk holds, `term` its term.
     pub(super) fn new(
         published: watch::Sender<Arc<ClusterState>>,
         founders: Vec<Founder>,
+        start: LogStart,
         known: LogIndex,
         term: Term,
     ) -> Self {
@@ -68,7 +73,8 @@ impl Metadata {
         Self {
             known_at_start: known,
             term_at_start: term,
-            caught_up: known == 0,
+            caught_up: known == start.before(),
+            too_large_at: 0,
             next_replica_at_start: state.next_replica(),
             state,
             published,
@@ -254,6 +260,17 @@ impl Metadata {
         }
     }
 
+    /// Takes over the state that stands for the log before `start`.
+    pub(super) fn install(&mut self, snapshot: &[u8], start: LogStart) -> Result<(), SnapshotError> {
+        self.state = ClusterState::from_snapshot(snapshot)?;
+        // Which of its replicas came after this start it does not say: all may have been here before.
+        self.next_replica_at_start = self.state.next_replica();
+        self.caught_up |= start.before() >= self.known_at_start || start.term > self.term_at_start;
+        self.called_for.clear();
+        self.published.send_replace(Arc::new(self.state.clone()));
+        Ok(())
+    }
+
     /// Applies committed entries in order; true if there is something new to act upon.
     pub(super) fn apply(&mut self, committed: &[LogEntry]) -> Result<bool, DecodeError> {
         let caught_up_before = self.caught_up;
@@ -307,7 +324,7 @@ mod tests {
 
     fn started(known: LogIndex, term: Term) -> Metadata {
         let cluster = ClusterState::new("test".parse().unwrap());
-        Metadata::new(watch::Sender::new(Arc::new(cluster)), Vec::new(), known, term)
+        Metadata::new(watch::Sender::new(Arc::new(cluster)), Vec::new(), LogStart::default(), known, term)
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Settings {
             reassignment_bytes_per_second: number(sources, "reassignment-throttle-bytes-per-second")?,
             peer_silence: Duration::from_millis(number(sources, "peer-silence-ms")?),
             journal_segment_bytes: number(sources, "journal-segment-bytes")?,
+            metadata_snapshot_entries: number(sources, "metadata-snapshot-entries")?,
             journal_reserve_bytes: number(sources, "journal-reserve-bytes")?,
             shutdown_grace: Duration::from_secs(number(sources, "shutdown-grace-seconds")?),
             log_level: log_level(sources)?,

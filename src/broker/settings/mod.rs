@@ -110,6 +110,8 @@ pub struct Settings {
     pub peer_silence: Duration,
     pub journal_segment_bytes: u64,
     pub journal_reserve_bytes: u64,
+    /// Entries of the metadata log after which a snapshot takes their place.
+    pub metadata_snapshot_entries: u64,
     /// How long a stop may take to move leaderships away and finish requests.
     pub shutdown_grace: Duration,
     /// Directives for the log filter.

@@ -39,6 +39,11 @@ impl Settings {
                 "journal-segment-bytes",
             ),
             (
+                "chronik.metadata.snapshot.entries",
+                self.metadata_snapshot_entries.to_string(),
+                "metadata-snapshot-entries",
+            ),
+            (
                 "chronik.metrics.per.partition",
                 self.metrics_per_partition.to_string(),
                 "metrics-per-partition",

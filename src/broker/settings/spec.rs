@@ -86,6 +86,14 @@ pub(super) const SPECS: &[Spec] = &[
         (0, 1 << 30),
         "Room kept back for what must be written when the disk is full, such as that a topic is deleted; 0 for none",
     ),
+    number(
+        RAFT,
+        "metadata-snapshot-entries",
+        "N",
+        "5000",
+        (10, 1_000_000_000),
+        "Entries of the metadata log after which a snapshot takes their place",
+    ),
     text(
         ADDRESSES,
         "listener",

@@ -30,6 +30,11 @@ pub const BROKER_KEYS: &[BrokerKey] = &[
     key("chronik.isr.check.interval.ms", Long, "Time between two checks of every partition's ISR."),
     key("chronik.journal.reserve.bytes", Long, "Room kept back for what must be written on a full disk."),
     key("chronik.journal.segment.bytes", Long, "Size at which a new journal file is begun."),
+    key(
+        "chronik.metadata.snapshot.entries",
+        Long,
+        "Metadata entries after which a snapshot takes their place.",
+    ),
     key("chronik.metrics.per.partition", Boolean, "Whether metrics have one series per partition."),
     key("chronik.peer.listener", String, "Address other brokers connect to."),
     key("chronik.peer.silence.timeout.ms", Long, "Silence after which another broker counts as dead."),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
@@ -36,6 +37,9 @@ pub enum SnapshotError {
     /// Another format.
     #[error("metadata snapshot version {0} is not known: this build reads version {VERSION}")]
     Version(u8),
+    /// It is not what a snapshot looks like, or one of the other reasons.
+    #[error("metadata snapshot cannot be read: {0}")]
+    Unreadable(String),
     /// It contradicts itself.
     #[error("metadata snapshot is inconsistent: {0}")]
     Inconsistent(String),
@@ -95,6 +99,16 @@ impl TryFrom<Snapshot> for ClusterState {
 }
 
 impl ClusterState {
+    /// The state as bytes.
+    pub fn to_snapshot(&self) -> Bytes {
+        serde_json::to_vec(self).expect("numbers, lists and texts always serialise").into()
+    }
+
+    /// The state that [`to_snapshot`](Self::to_snapshot) gave.
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        serde_json::from_slice(bytes).map_err(|error| SnapshotError::Unreadable(error.to_string()))
+    }
+
     /// What always holds. Checked when stored state is read, and by tests after every command.
     pub(super) fn check(&self) -> Result<(), String> {
         let (mut groups, mut replicas) = (BTreeMap::new(), BTreeMap::new());

@@ -52,8 +52,8 @@ pub enum MirrorOp {
     State(GroupId, HardState),
     /// The members in force since an entry, as a hash of their bytes.
     Membership(GroupId, LogIndex, u32),
-    /// Where the log begins, whether all that was held goes, and a hash of the snapshot.
-    Start(GroupId, LogStart, bool, u32),
+    /// Where the log begins, a hash of the snapshot, and what it stands for if all that was held goes.
+    Start(GroupId, LogStart, Option<Vec<Digest>>, u32),
     Remove(GroupId),
 }
 
@@ -64,6 +64,7 @@ pub struct Mirror {
     pub start: LogStart,
     /// A hash of what came before the start.
     pub snapshot: u32,
+    /// From the first on: also those that were here, and those of others, that the snapshot stands for.
     pub entries: Vec<Digest>,
     pub state: HardState,
     pub memberships: BTreeMap<LogIndex, u32>,
@@ -84,17 +85,18 @@ impl Mirror {
 
     /// The entry at an index.
     pub fn at(&self, index: LogIndex) -> Option<&Digest> {
-        self.entries.get(usize::try_from(index.checked_sub(self.start.index)?).ok()?)
+        self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
     }
 
     /// Index of the last entry.
     pub fn last(&self) -> LogIndex {
-        self.start.before() + self.entries.len() as u64
+        self.entries.len() as u64
     }
 
-    fn begin_at(&mut self, start: LogStart, replace: bool, snapshot: u32) {
-        let gone = if replace { self.entries.len() } else { (start.index - self.start.index) as usize };
-        self.entries.drain(..gone);
+    fn begin_at(&mut self, start: LogStart, stands_for: Option<&[Digest]>, snapshot: u32) {
+        if let Some(others) = stands_for {
+            self.entries = others.to_vec();
+        }
         (self.start, self.snapshot) = (start, snapshot);
         self.state.commit = self.state.commit.max(start.before());
         let in_force = self.memberships.range(..start.index).next_back().map_or(0, |(index, _)| *index);
@@ -130,7 +132,7 @@ pub fn brief(ops: &[WriteOp]) -> Vec<MirrorOp> {
             Some(MirrorOp::Membership(*group, *index, crc32c::crc32c(bytes)))
         }
         WriteOp::Start { group, start, replace, snapshot } => {
-            Some(MirrorOp::Start(*group, *start, *replace, crc32c::crc32c(snapshot)))
+            Some(MirrorOp::Start(*group, *start, replace.then(Vec::new), crc32c::crc32c(snapshot)))
         }
     };
     ops.iter().filter_map(brief).collect()
@@ -143,7 +145,7 @@ pub fn apply(disk: &mut Disk, ops: &[MirrorOp]) {
             MirrorOp::Create(group, replica, _) => drop(disk.insert(*group, Mirror::new(*replica))),
             MirrorOp::Append(group, first, entries) => {
                 let Some(mirror) = disk.get_mut(group) else { continue };
-                mirror.entries.truncate((*first - mirror.start.index) as usize);
+                mirror.entries.truncate(*first as usize - 1);
                 mirror.entries.extend_from_slice(entries);
             }
             MirrorOp::State(group, state) => {
@@ -152,8 +154,9 @@ pub fn apply(disk: &mut Disk, ops: &[MirrorOp]) {
             MirrorOp::Membership(group, index, hash) => {
                 disk.entry(*group).and_modify(|mirror| mirror.memberships.extend([(*index, *hash)]));
             }
-            MirrorOp::Start(group, start, replace, snapshot) => {
-                disk.entry(*group).and_modify(|mirror| mirror.begin_at(*start, *replace, *snapshot));
+            MirrorOp::Start(group, start, stands_for, snapshot) => {
+                let begin = |mirror: &mut Mirror| mirror.begin_at(*start, stands_for.as_deref(), *snapshot);
+                disk.entry(*group).and_modify(begin);
             }
             MirrorOp::Remove(group) => drop(disk.remove(group)),
         }
@@ -193,14 +196,15 @@ fn differs(mirror: &Mirror, found: &RecoveredGroup) -> Option<String> {
         return Some(format!("state {:?} was found, {:?} was synced", found.state, mirror.state));
     }
     let metas = found.log.metas(1, found.log.last_index(), usize::MAX);
-    if metas.len() != mirror.entries.len() {
-        return Some(format!("{} entries were found, {} were synced", metas.len(), mirror.entries.len()));
+    let held = mirror.entries.get(start.before() as usize..).unwrap_or_default();
+    if metas.len() != held.len() {
+        return Some(format!("{} entries were found, {} were synced", metas.len(), held.len()));
     }
     let same = |(meta, digest): (&chronik_broker::log::EntryMeta, &Digest)| {
         (meta.term, meta.base_offset, meta.records, meta.size)
             == (digest.term, digest.base_offset, digest.records, digest.size)
     };
-    let wrong = metas.iter().zip(&mirror.entries).find(|pair| !same(*pair));
+    let wrong = metas.iter().zip(held).find(|pair| !same(*pair));
     wrong.map(|(meta, digest)| format!("entry {meta:?} was found, {digest:?} was synced"))
 }
 

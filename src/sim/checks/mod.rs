@@ -132,6 +132,21 @@ impl World {
         }
     }
 
+    /// A snapshot of another's log stands for what is committed.
+    pub fn look_at_starts(&mut self, at: M, ops: &mut [MirrorOp]) {
+        for op in ops {
+            let MirrorOp::Start(group, start, Some(stands_for), _) = op else { continue };
+            let truth = self.checks.groups.get(group);
+            let cut = truth.and_then(|truth| truth.committed.get(..start.before() as usize));
+            let place = cut.and_then(<[Digest]>::last).map(|last| (last.term, last.end_offset()));
+            if place != Some((start.term, start.offset)) {
+                let text = format!("b{}, group {group}: {start:?} behind {place:?}", at + 1);
+                return self.fail("a log begins behind what is committed", text);
+            }
+            *stands_for = cut.unwrap_or_default().to_vec();
+        }
+    }
+
     /// A write was handed to the log.
     pub fn check_write(&mut self, at: M, ops: &[MirrorOp]) {
         for op in ops {
@@ -139,7 +154,9 @@ impl World {
                 MirrorOp::Create(group, _, voters) => self.check_beginning(at, *group, voters),
                 MirrorOp::Remove(group) => self.check_removal(at, *group),
                 MirrorOp::Append(group, first, entries) => self.check_appended(at, *group, *first, entries),
-                MirrorOp::State(..) | MirrorOp::Membership(..) | MirrorOp::Start(..) => {}
+                MirrorOp::Start(_, _, Some(_), _) => self.coverage.count("metadata: snapshot installed"),
+                MirrorOp::Start(..) => self.coverage.count("metadata: log shortened"),
+                MirrorOp::State(..) | MirrorOp::Membership(..) => {}
             }
         }
     }

@@ -114,7 +114,7 @@ impl World {
         }
         let truth = self.checks.groups.entry(state.group).or_default();
         // Raft applies what is committed and on its own disk.
-        let place = truth.members.place(state.commit.min(state.synced));
+        let place = truth.members.place(state.commit.min(state.synced).max(state.start - 1));
         if state.leads {
             truth.led_at.insert(state.term, place);
         }
@@ -127,8 +127,17 @@ impl World {
         let process = self.machines[at].process.as_mut().expect("its state was just read");
         let watch = process.watch.entry(state.group).or_default();
         let Some(mirror) = self.checks.disks[at].get(&state.group) else { return };
-        let (from, to) = (watch.compared + 1, state.commit.min(state.synced).min(mirror.last()));
+        let from = watch.compared + 1;
+        let to = state.commit.min(state.synced).min(mirror.last());
         watch.compared = watch.compared.max(to);
+        let start = mirror.start;
+        let cut = start.before().checked_sub(1).and_then(|last| mirror.entries.get(last as usize));
+        if cut.map_or((0, 0), |last| (last.term, last.end_offset())) != (start.term, start.offset)
+            || start.before() > state.commit
+        {
+            let text = format!("b{}, {state:?}: its log begins at {start:?}, behind {cut:?}", at + 1);
+            return self.fail("a log begins behind what is committed", text);
+        }
         for index in from..=to {
             let digest = self.checks.disks[at][&state.group].at(index).expect("it is below the end");
             let known = &self.checks.groups[&state.group].committed[index as usize - 1];

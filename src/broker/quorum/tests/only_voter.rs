@@ -110,6 +110,8 @@ fn whoever_reads_the_log_comes_to_the_same_members() {
         voters: ids(&[1, 2, 3]),
         learners: Vec::new(),
         membership: None,
+        membership_at_start: None,
+        snapshot: Bytes::new(),
         applied: 0,
         held: Arc::default(),
     };

@@ -21,6 +21,7 @@ use crate::replica::hosted::{Hosted, Serves};
 use crate::replica::metadata::Metadata;
 use crate::replica::outbox::Transport;
 use crate::replica::partition::{Assignment, Member, Partition, Surroundings};
+use crate::stored_metadata::{self, StoredError};
 
 /// Entries looked through at a time when a replica is opened.
 const METAS_AT_ONCE: usize = 4_096;
@@ -80,23 +81,36 @@ impl<T: Transport> Engine<T> {
         if let Some(damage) = &recovered.damage {
             return self.stop(format!("metadata group: {damage}"));
         }
+        if let Err(error) = self.load_cluster(&recovered) {
+            return self.stop(format!("metadata group: {error}"));
+        }
         let beginning = Beginning::of(&recovered.header);
+        let start = recovered.log.start();
         let config = GroupConfig {
-            // Its state is rebuilt from the whole log.
-            applied: 0,
-            ..self.group_config(GroupId::METADATA, &recovered.header, None)
+            // Its state is rebuilt from the snapshot and the whole log behind it.
+            applied: start.before(),
+            membership: recovered.membership_at_start(),
+            ..self.group_config(GroupId::METADATA, &recovered)
         };
         let known = recovered.log.last_index();
         let term = recovered.log.term(known).unwrap_or(0);
         match Group::open(&config, recovered.log, recovered.state) {
             Ok(group) => {
                 let founders = beginning.founders.clone();
-                let metadata = Metadata::new(self.shared.cluster.clone(), founders, known, term);
+                let metadata = Metadata::new(self.shared.cluster.clone(), founders, start, known, term);
                 self.host(Hosted::new(group, Serves::Metadata(Box::new(metadata))));
                 self.shared.formed.send_replace(Some(beginning));
             }
             Err(fault) => self.stop(format!("metadata group: {fault}")),
         }
+    }
+
+    /// Begins with the state that stands for the beginning of the metadata log, if that is gone.
+    fn load_cluster(&self, recovered: &RecoveredGroup) -> Result<(), StoredError> {
+        if let Some(state) = stored_metadata::beginning(recovered)? {
+            self.shared.cluster.send_replace(Arc::new(state));
+        }
+        Ok(())
     }
 
     pub(super) fn start_metadata(&mut self, beginning: Beginning) {
@@ -173,12 +187,8 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    fn group_config(
-        &self,
-        group: GroupId,
-        header: &GroupHeader,
-        membership: Option<bytes::Bytes>,
-    ) -> GroupConfig {
+    fn group_config(&self, group: GroupId, recovered: &RecoveredGroup) -> GroupConfig {
+        let header = &recovered.header;
         GroupConfig {
             group,
             replica: header.replica,
@@ -186,7 +196,9 @@ impl<T: Transport> Engine<T> {
             heartbeat_ticks: self.config.heartbeat_ticks,
             voters: header.voters.clone(),
             learners: header.learners.clone(),
-            membership,
+            membership: recovered.membership().map(|(_, bytes)| bytes),
+            membership_at_start: recovered.membership_at_start(),
+            snapshot: recovered.snapshot.clone(),
             applied: 0,
             held: Arc::clone(&self.held),
         }
@@ -293,10 +305,7 @@ impl<T: Transport> Engine<T> {
         ));
         self.shared.partitions.insert(Arc::clone(&handle));
         let (state, applied) = state_at_start(&recovered);
-        let config = GroupConfig {
-            applied,
-            ..self.group_config(id, &recovered.header, recovered.membership().map(|(_, bytes)| bytes))
-        };
+        let config = GroupConfig { applied, ..self.group_config(id, &recovered) };
         let opened = match &recovered.damage {
             Some(damage) => Err(damage.to_string()),
             None => open_group(&config, log, state),

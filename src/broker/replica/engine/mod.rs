@@ -11,6 +11,7 @@ mod observe;
 mod peers;
 mod quiet;
 mod recovery;
+mod snapshots;
 mod throttle;
 mod voters;
 mod writes;
@@ -62,6 +63,8 @@ pub struct EngineConfig {
     pub isr: IsrConfig,
     /// Configs where a topic sets none.
     pub topics: TopicDefaults,
+    /// Entries of the metadata log after which a snapshot takes their place.
+    pub metadata_snapshot_entries: u64,
     /// Bytes per second sent to learners altogether; 0 for as many as they take.
     pub learner_bytes_per_second: u64,
 }
@@ -340,6 +343,7 @@ impl<T: Transport> Engine<T> {
         }
         self.tell_quiet();
         self.look_for_room();
+        self.shorten_metadata();
         self.hand_over_leaderships();
         if check {
             self.return_leaderships();

@@ -25,6 +25,8 @@ pub struct ReplicaState {
     pub synced: LogIndex,
     /// The last index of its log, synced or not.
     pub end: LogIndex,
+    /// The first index that its log may hold.
+    pub start: LogIndex,
     /// The high watermark as a log index; 0 for the metadata group, which has none.
     pub high_watermark: LogIndex,
     /// Members of the ISR with what the leader counts as theirs, if this replica leads a partition.
@@ -79,6 +81,7 @@ fn state(hosted: &Hosted, quiet: bool) -> ReplicaState {
         commit: group.commit(),
         synced: group.synced_index(),
         end: group.end_index(),
+        start: group.start().index,
         high_watermark: partition.map_or(0, Partition::high_watermark),
         isr: partition.map(|partition| partition.isr_members(group)).unwrap_or_default(),
         follows: hosted.followed(),

@@ -110,6 +110,10 @@ impl<T: Transport> Engine<T> {
                 tracing::warn!(%from, group = %id, "drop raft message from a replica that is not its sender's");
                 return Ok(());
             }
+            if message.is_snapshot() && id != GroupId::METADATA {
+                tracing::warn!(%from, group = %id, "drop the snapshot of a partition: their logs are kept whole");
+                return Ok(());
+            }
             let sender = message.from();
             let (append_answer, heartbeat_answer) = (message.is_append_answer(), message.is_heartbeat_answer());
             hosted.group.step(message)?;

@@ -126,8 +126,20 @@ impl<T: Transport> Engine<T> {
 
     fn carry_out(&mut self, id: GroupId, drained: Drained) {
         let Drained {
-            entries, hard_state, must_sync, send, after_sync, committed, memberships, ticket, ..
+            installed,
+            entries,
+            hard_state,
+            must_sync,
+            send,
+            after_sync,
+            committed,
+            memberships,
+            ticket,
+            ..
         } = drained;
+        if let Some(installed) = installed {
+            self.install(id, installed);
+        }
         let Some(hosted) = self.hosted.get_mut(&id) else { return };
         if let Some(state) = hard_state {
             hosted.unsaved = Some(state);
@@ -192,6 +204,7 @@ impl<T: Transport> Engine<T> {
             Ok(false) => {}
             Err(error) => self.stop(format!("metadata group: {error}")),
         }
+        self.shorten_metadata();
     }
 
     fn settle(&mut self, id: GroupId) {
