@@ -114,6 +114,11 @@ impl Plan {
             return;
         }
         self.newcomers = scaling::plan(random, self.heal_at);
+        if self.newcomers.iter().any(|newcomer| newcomer.goes()) {
+            // A broker that goes is stopped before its votes are given up: with a disk lost just then, no majority may be left.
+            self.faults.retain(|(_, fault)| !fault.kind.damages());
+            self.victim = None;
+        }
         self.machines += self.newcomers.len();
         self.clocks.extend(self.newcomers.iter().map(|_| clock(random)));
         for (_, fault) in self.faults.iter_mut().filter(|(_, fault)| !fault.kind.damages()) {

@@ -24,6 +24,12 @@ pub struct Newcomer {
     fails: bool,
 }
 
+impl Newcomer {
+    pub fn goes(&self) -> bool {
+        self.stays.is_some()
+    }
+}
+
 /// One or two of them.
 pub fn plan(random: &mut Random, heal_at: Micros) -> Vec<Newcomer> {
     let count = random.between(1, 2);
