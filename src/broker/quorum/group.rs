@@ -440,10 +440,15 @@ impl Group {
         }
     }
 
-    /// Leads no more, without anybody known who does.
+    /// Whether this replica leads or stands for election.
+    pub fn seeks_office(&self) -> bool {
+        self.node.raft.state != StateRole::Follower
+    }
+
+    /// Leads no more and stands for no election, without anybody known who leads. Votes that are on their way count for nothing.
     pub fn step_down(&mut self) {
         let raft = &mut self.node.raft;
-        if raft.state == StateRole::Leader {
+        if raft.state != StateRole::Follower {
             let term = raft.term;
             raft.become_follower(term, 0);
         }

@@ -66,10 +66,11 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Others may have been elected while this process stood still, and gone on: what is led here must not be served on
-    /// before they had a chance to say so. Where nobody was, a majority elects this replica again at once.
+    /// before they had a chance to say so, nor what votes from before would let it lead. Where nobody was, a majority elects
+    /// this replica again at once.
     pub(super) fn leave_office(&mut self, stood_ms: u64) {
         let led: Vec<GroupId> =
-            self.hosted.iter().filter(|(_, hosted)| hosted.group.role().leads).map(|(id, _)| *id).collect();
+            self.hosted.iter().filter(|(_, hosted)| hosted.group.seeks_office()).map(|(id, _)| *id).collect();
         tracing::warn!(stood_ms, groups = led.len(), "this process stood still: give up leaderships");
         for id in &led {
             self.guard(*id, |hosted, around| {
