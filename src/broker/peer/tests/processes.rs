@@ -96,8 +96,16 @@ async fn a_stopped_process_is_silent_then_back_and_dead_when_killed() {
     assert_eq!(a.up(2).await, life(2, 1));
     eprintln!("up again {:?} after SIGCONT", continued.elapsed());
 
+    let dials = a.handle.metrics().dials;
     process.signal("-STOP");
     assert_eq!(a.down(2).await, DownCause::Silent);
+    // A refusal proves death only over a path that is known to work: a stopped process's port takes a connection, and once
+    // the next is dialed that one was seen.
+    let began = Instant::now();
+    while a.handle.metrics().dials < dials + 2 {
+        assert!(began.elapsed() < Duration::from_secs(20), "no second dial");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     process.signal("-9");
     assert_eq!(a.down(2).await, DownCause::Refused, "death is told even when the peer was down already");
 }

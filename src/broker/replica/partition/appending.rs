@@ -1,6 +1,6 @@
 //! Produces: whether a batch is taken, its way into the group, and what its client is told.
 
-use chronik_core::ids::{LogIndex, Term};
+use chronik_core::ids::{LogIndex, Offset, Term};
 use chronik_core::replication::Position;
 use chronik_core::replication::gate::{self, Acks, Refusal, Standing, Verdict};
 
@@ -25,6 +25,11 @@ impl Partition {
             }
             self.recorded = entry.index;
             producers::record(&mut self.producers, &entry.meta(), now.unix_ms);
+        }
+        // Of a batch the tracker knows already; a change of members, too, is something that a follower may lack.
+        if let (Some(leading), Some(last)) = (&mut self.leading, entries.last()) {
+            let end = Position { index: last.index, offset: last.base_offset + Offset::from(last.records) };
+            leading.tracker.leader_appended(end, now.ms);
         }
     }
 
