@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_core::config::{BrokerValues, TopicConfig, TopicDefaults};
-use chronik_core::ids::{BrokerId, GroupId, Offset, Term, TopicId};
+use chronik_core::ids::{BrokerId, DiskId, GroupId, Offset, Term, TopicId};
 use chronik_core::metadata::{Applied, ClusterState, Command, Partition, Topic};
 use chronik_core::view::PartitionReport;
 use futures::future::BoxFuture;
@@ -21,6 +21,8 @@ use crate::replica::{
 pub struct LocalBroker {
     /// Its number.
     pub id: BrokerId,
+    /// Its data folder's identity.
+    pub disk: DiskId,
     /// State shared with the engine.
     pub shared: Shared,
     /// The way to the engine.
@@ -46,6 +48,10 @@ impl Backend for LocalBroker {
 
     fn cluster(&self) -> Arc<ClusterState> {
         Arc::clone(&self.shared.cluster.borrow())
+    }
+
+    fn is_member(&self) -> bool {
+        self.shared.cluster.borrow().is_registered(self.id, self.disk)
     }
 
     fn is_alive(&self, broker: BrokerId) -> bool {

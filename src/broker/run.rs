@@ -172,6 +172,7 @@ impl Parts {
         );
         let local = Arc::new(LocalBroker {
             id: own,
+            disk: folder.identity.disk,
             shared: shared.clone(),
             engine: engine.clone(),
             proposer: proposer.clone(),

@@ -105,6 +105,10 @@ async fn accept(listener: ListenerSpec, shared: Arc<Shared>) {
             Some(accepted) => accepted,
         };
         match accepted {
+            // A broker on a new disk does not know yet who else there is, and a client drops whom an answer does not name.
+            Ok((_, peer)) if !shared.handlers.backend.is_member() => {
+                tracing::debug!(listener = %name, %peer, "hang up: not registered on this disk yet");
+            }
             Ok((tcp, peer)) => admit(tcp, peer, &name, &listener.wrap, &shared, &metrics),
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "accept a Kafka connection");
