@@ -23,9 +23,7 @@ pub trait Backend: Send + Sync + 'static {
     fn cluster(&self) -> Arc<ClusterState>;
 
     /// Whether this broker is registered, on its disk, in the metadata as applied here: then it knows who else there is.
-    fn is_member(&self) -> bool {
-        true
-    }
+    fn is_member(&self) -> bool;
 
     /// Whether this broker hears from that one; always true of itself.
     fn is_alive(&self, broker: BrokerId) -> bool;

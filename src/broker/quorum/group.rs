@@ -6,15 +6,12 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 use chronik_core::ids::{GroupId, LogIndex, Offset, ReplicaId, Term};
 use chronik_core::replication::configuration::Configuration;
-use raft::eraftpb::{
-    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
-    Message, MessageType, Snapshot,
-};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 use raft::{Config, ProgressState, RawNode, SnapshotStatus, StateRole};
 
 use super::logger;
+use super::members::membership_of;
 use super::message::{Outgoing, RaftMessage};
-use super::protobuf_bytes;
 use super::snapshot::{Base, Installed, Waiting};
 use super::storage::{ENTRY_VERSION, GroupStorage};
 use crate::log::{BatchHeader, Damage, EntryKind, GroupLog, HardState, LogEntry, LogStart};
@@ -159,7 +156,7 @@ pub enum MembershipChange {
 
 /// One replica of one group.
 pub struct Group {
-    id: GroupId,
+    pub(super) id: GroupId,
     pub(super) node: RawNode<GroupStorage>,
     /// The offset after the last entry of raft's log, counting those not drained yet. Kept while leading.
     next_offset: Offset,
@@ -278,49 +275,13 @@ impl Group {
         self.node.raft.prs().get(replica.0).map(|progress| progress.matched)
     }
 
-    /// The configuration in force, each list ascending.
-    pub fn configuration(&self) -> Configuration {
-        in_order(self.node.raft.prs().conf().to_conf_state())
-    }
-
-    /// Whether a change of the configuration may be under way: another one would be refused.
-    pub fn is_changing(&self) -> bool {
-        self.node.raft.has_pending_conf()
-    }
-
-    /// Whether the configuration knows `replica` as one that does not vote.
-    pub fn is_learner(&self, replica: ReplicaId) -> bool {
-        self.node.raft.prs().conf().to_conf_state().learners.contains(&replica.0)
-    }
-
-    /// Whether the configuration knows `replica`, as voter or learner.
-    pub fn is_member(&self, replica: ReplicaId) -> bool {
-        self.node.raft.prs().get(replica.0).is_some()
-    }
-
-    /// Whether this replica may vote.
-    pub fn is_voter(&self) -> bool {
-        self.node.raft.promotable()
-    }
-
     /// Whether leadership is being handed over right now.
     pub fn is_transferring(&self) -> bool {
         self.node.raft.lead_transferee.is_some()
     }
 
-    /// One tick of the group's clock.
-    pub fn tick(&mut self) {
-        // Raft draws this by chance at every reset; it follows from term and replica here, so that a run can be repeated.
-        self.node.raft.set_randomized_election_timeout(self.election_timeout());
-        if !self.may_stand() {
-            self.restart_clock();
-        }
-        self.node.tick();
-        self.look_after_snapshots();
-    }
-
     /// A snapshot that is not answered was lost on its way; raft would wait for it for ever.
-    fn look_after_snapshots(&mut self) {
+    pub(super) fn look_after_snapshots(&mut self) {
         let raft = &self.node.raft;
         let under_way = raft.prs().iter().filter(|(_, progress)| progress.state == ProgressState::Snapshot);
         let patience = 2 * raft.election_timeout();
@@ -352,29 +313,6 @@ impl Group {
         let members = self.node.raft.prs().conf().to_conf_state();
         self.node.mut_store().begin_at(Base { start, members, data });
         start
-    }
-
-    /// Whether an election may begin. A voter who is alone wins at once, and raft panics if anything that the new leader
-    /// has is not synced; one who needs others asks them after its sync.
-    fn may_stand(&self) -> bool {
-        let raft = &self.node.raft;
-        let is_alone = raft.prs().conf().voters().ids().iter().count() == 1;
-        raft.state == StateRole::Leader || !is_alone || raft.raft_log.persisted == raft.raft_log.last_index()
-    }
-
-    /// Ticks without a leader before an election, from the configured number to one below its double: different for the
-    /// replicas of a group, and different again in the next term.
-    fn election_timeout(&self) -> usize {
-        let raft = &self.node.raft;
-        let mixed = (self.id.0.rotate_left(40) ^ raft.id.rotate_left(20) ^ raft.term)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let least = raft.election_timeout();
-        least + (mixed >> 33) as usize % least
-    }
-
-    /// Lets the election clock begin anew: the group did not tick, and that was nobody's silence.
-    pub fn restart_clock(&mut self) {
-        self.node.raft.election_elapsed = 0;
     }
 
     /// Whether there is something to drain.
@@ -414,52 +352,6 @@ impl Group {
         Ok(())
     }
 
-    /// A leader that asks for votes in a later term leads no more: nobody need wait for its lease to end.
-    fn check_office(&mut self, message: &Message) {
-        let asks =
-            matches!(message.get_msg_type(), MessageType::MsgRequestPreVote | MessageType::MsgRequestVote);
-        if asks && message.from == self.node.raft.leader_id && message.term > self.node.raft.term {
-            self.forget_leader();
-        }
-    }
-
-    /// Starts an election now, if one may begin; the pre-vote keeps it from disturbing a leader that others still hear.
-    pub fn campaign(&mut self) -> Result<(), GroupFault> {
-        if self.may_stand() {
-            self.node.campaign()?;
-        }
-        Ok(())
-    }
-
-    /// Drops the lease of a leader whose process is known to be dead, so that others may be voted for.
-    pub fn forget_leader(&mut self) {
-        let raft = &mut self.node.raft;
-        if raft.state == StateRole::Follower && raft.leader_id != 0 {
-            let term = raft.term;
-            raft.become_follower(term, 0);
-        }
-    }
-
-    /// Whether this replica leads or stands for election.
-    pub fn seeks_office(&self) -> bool {
-        self.node.raft.state != StateRole::Follower
-    }
-
-    /// Leads no more and stands for no election, without anybody known who leads. Votes that are on their way count for nothing.
-    pub fn step_down(&mut self) {
-        let raft = &mut self.node.raft;
-        if raft.state != StateRole::Follower {
-            let term = raft.term;
-            raft.become_follower(term, 0);
-        }
-    }
-
-    /// Asks the voters whether this replica still leads. A majority's answer comes out of a drain under the same number; none
-    /// comes if it does not lead, or has not committed an entry of its term yet.
-    pub fn confirm_leadership(&mut self, number: u64) {
-        self.node.read_index(number.to_be_bytes().to_vec());
-    }
-
     /// Sends the followers a heartbeat now: their answers wake what waits for them.
     pub fn ping(&mut self) {
         self.node.ping();
@@ -481,11 +373,6 @@ impl Group {
         self.node.report_unreachable(replica.0);
     }
 
-    /// Asks `replica` to take over; done once it has the whole log.
-    pub fn transfer_leadership(&mut self, replica: ReplicaId) {
-        self.node.transfer_leader(replica.0);
-    }
-
     /// Appends an entry that consumes `records` offsets; gives its index.
     pub fn propose(&mut self, kind: EntryKind, data: Bytes, records: u32) -> Result<LogIndex, ProposeError> {
         let context = Bytes::copy_from_slice(&[kind as u8, ENTRY_VERSION]);
@@ -495,38 +382,7 @@ impl Group {
         Ok(index)
     }
 
-    /// Proposes a change of the configuration; it holds once committed and applied.
-    pub fn propose_membership(&mut self, change: MembershipChange) -> Result<LogIndex, ProposeError> {
-        let conf_change = self.conf_change(change);
-        let mut entry = Entry::default();
-        entry.set_entry_type(EntryType::EntryConfChangeV2);
-        entry.data =
-            protobuf::Message::write_to_bytes(&conf_change).expect("writing to memory cannot fail").into();
-        self.propose_entry(entry)
-    }
-
-    pub(super) fn conf_change(&self, change: MembershipChange) -> ConfChangeV2 {
-        let voters = &self.node.raft.prs().conf().to_conf_state().voters;
-        let changes = match &change {
-            MembershipChange::AddLearner(replica) => vec![single(ConfChangeType::AddLearnerNode, replica.0)],
-            MembershipChange::RemoveLearner(replica) => vec![single(ConfChangeType::RemoveNode, replica.0)],
-            MembershipChange::EnterJoint(next) => {
-                let new = next.iter().map(|replica| replica.0).filter(|id| !voters.contains(id));
-                let old = voters.iter().filter(|id| !next.contains(&ReplicaId(**id)));
-                let added = new.map(|id| single(ConfChangeType::AddNode, id));
-                added.chain(old.map(|id| single(ConfChangeType::RemoveNode, *id))).collect()
-            }
-            MembershipChange::LeaveJoint => Vec::new(),
-        };
-        let mut conf_change = ConfChangeV2::default();
-        if matches!(change, MembershipChange::EnterJoint(_)) {
-            conf_change.set_transition(ConfChangeTransition::Explicit);
-        }
-        conf_change.set_changes(changes.into());
-        conf_change
-    }
-
-    fn propose_entry(&mut self, entry: Entry) -> Result<LogIndex, ProposeError> {
+    pub(super) fn propose_entry(&mut self, entry: Entry) -> Result<LogIndex, ProposeError> {
         if self.node.raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader);
         }
@@ -548,7 +404,7 @@ impl Group {
         }
     }
 
-    fn bound_in_flight(&mut self) {
+    pub(super) fn bound_in_flight(&mut self) {
         let Configuration { voters, learners, .. } = self.configuration();
         for voter in voters {
             self.node.raft.adjust_max_inflight_msgs(voter.0, MESSAGES_IN_FLIGHT);
@@ -679,17 +535,6 @@ impl Group {
         Ok((passed, memberships))
     }
 
-    /// Brings a new configuration into force; gives its bytes, to be stored.
-    fn apply_membership(&mut self, entry: &Entry) -> Result<Bytes, GroupFault> {
-        let change: ConfChangeV2 = protobuf_bytes::decode(&entry.data)
-            .map_err(|error| GroupFault::BadEntry { index: entry.index, what: error.to_string() })?;
-        let membership = self.node.apply_conf_change(&change)?;
-        let bytes = protobuf::Message::write_to_bytes(&membership).expect("writing to memory cannot fail");
-        self.node.mut_store().set_membership(membership);
-        self.bound_in_flight();
-        Ok(bytes.into())
-    }
-
     /// A leader that the configuration no longer names steps down, and raft would panic if it went on. It hands over
     /// before it comes to this, unless an earlier leader's change removes it.
     fn leave_office(&mut self) {
@@ -708,38 +553,6 @@ impl Group {
 
 /// Committed entries that others must know of, and configurations that came into force.
 type Applied = (Vec<LogEntry>, Vec<(LogIndex, Bytes)>);
-
-pub(super) fn in_order(members: ConfState) -> Configuration {
-    let ascending = |ids: Vec<u64>| {
-        let mut replicas: Vec<_> = ids.into_iter().map(ReplicaId).collect();
-        replicas.sort_unstable();
-        replicas
-    };
-    let ConfState { voters, voters_outgoing, learners, .. } = members;
-    Configuration {
-        voters: ascending(voters),
-        outgoing: ascending(voters_outgoing),
-        learners: ascending(learners),
-    }
-}
-
-pub(super) fn single(kind: ConfChangeType, replica: u64) -> ConfChangeSingle {
-    let mut change = ConfChangeSingle::default();
-    change.set_change_type(kind);
-    change.node_id = replica;
-    change
-}
-
-fn membership_of(config: &GroupConfig, stored: &Option<Bytes>) -> Result<ConfState, GroupFault> {
-    let Some(stored) = stored else { return Ok(first_membership(config)) };
-    protobuf_bytes::decode(stored)
-        .map_err(|error| GroupFault::BadEntry { index: 0, what: format!("membership: {error}") })
-}
-
-fn first_membership(config: &GroupConfig) -> ConfState {
-    let ids = |replicas: &[ReplicaId]| replicas.iter().map(|replica| replica.0).collect::<Vec<_>>();
-    ConfState::from((ids(&config.voters), ids(&config.learners)))
-}
 
 fn to_raft_state(state: HardState) -> raft::eraftpb::HardState {
     raft::eraftpb::HardState {

@@ -1,9 +1,11 @@
 //! Consensus of one group: the only part that imports `raft`. Sans-io: steps in, effects out; no Kafka, no network, no clock.
 
+mod elections;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod group;
 mod logger;
+mod members;
 mod message;
 mod only_voter;
 mod protobuf_bytes;

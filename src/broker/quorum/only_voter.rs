@@ -11,7 +11,8 @@ use raft::eraftpb::{
 };
 use raft::{Changer, GetEntriesContext, ProgressTracker};
 
-use super::group::{Group, GroupFault, MESSAGE_BYTES, in_order, single};
+use super::group::{Group, GroupFault, MESSAGE_BYTES};
+use super::members::{in_order, single};
 use super::protobuf_bytes;
 use super::storage::ENTRY_VERSION;
 use crate::log::EntryKind;

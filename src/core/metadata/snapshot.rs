@@ -37,7 +37,7 @@ pub enum SnapshotError {
     /// Another format.
     #[error("metadata snapshot version {0} is not known: this build reads version {VERSION}")]
     Version(u8),
-    /// It is not what a snapshot looks like, or one of the other reasons.
+    /// Its bytes are no snapshot, or one that is refused for one of the other reasons.
     #[error("metadata snapshot cannot be read: {0}")]
     Unreadable(String),
     /// It contradicts itself.

@@ -136,6 +136,11 @@ impl MemoryBackend {
         *self.proposals.lock() = Some(error);
     }
 
+    /// From now on it knows this of the cluster; gives what it knew.
+    pub(crate) fn know(&self, cluster: Arc<ClusterState>) -> Arc<ClusterState> {
+        std::mem::replace(&mut *self.cluster.lock(), cluster)
+    }
+
     pub(crate) fn forget_metadata_leader(&self) {
         *self.metadata_leader.lock() = None;
     }
@@ -196,6 +201,10 @@ impl Backend for MemoryBackend {
 
     fn cluster(&self) -> Arc<ClusterState> {
         self.cluster.lock().clone()
+    }
+
+    fn is_member(&self) -> bool {
+        self.cluster().broker(SELF).is_some()
     }
 
     fn is_alive(&self, broker: BrokerId) -> bool {

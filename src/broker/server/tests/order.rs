@@ -1,7 +1,9 @@
 //! Requests of a connection start in the order they arrive and are answered in that order, within bounds.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chronik_core::metadata::ClusterState;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
@@ -189,6 +191,18 @@ async fn connections_are_bounded() {
     settle().await;
     let mut next = Client::connect(address).await;
     let _: ApiVersionsResponse = next.ask(ApiKey::ApiVersions, 0, &request).await;
+}
+
+/// A client drops the brokers that an answer does not name, and this one does not know the others yet.
+#[tokio::test]
+async fn a_broker_that_is_not_registered_yet_hangs_up() {
+    let backend = MemoryBackend::of_three();
+    let whole = backend.know(Arc::new(ClusterState::new("test".parse().unwrap())));
+    let (_server, address) = serve_with(&backend, ServerSettings::default()).await;
+    assert!(Client::connect(address).await.is_closed().await);
+    backend.know(whole);
+    let request = ApiVersionsRequest::default();
+    let _: ApiVersionsResponse = Client::connect(address).await.ask(ApiKey::ApiVersions, 0, &request).await;
 }
 
 #[tokio::test]
