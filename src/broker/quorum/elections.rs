@@ -19,11 +19,14 @@ impl Group {
     }
 
     /// Whether an election may begin. A voter who is alone wins at once, and raft panics if anything that the new leader
-    /// has is not synced; one who needs others asks them after its sync.
+    /// has is not synced; one who needs others asks them after its sync. Nor may it while a leader's snapshot is being
+    /// written: raft looks for changes of members after what was applied, and the log begins behind that.
     pub(super) fn may_stand(&self) -> bool {
         let raft = &self.node.raft;
         let is_alone = raft.prs().conf().voters().ids().iter().count() == 1;
-        raft.state == StateRole::Leader || !is_alone || raft.raft_log.persisted == raft.raft_log.last_index()
+        let all_synced = raft.raft_log.persisted == raft.raft_log.last_index();
+        let installing = self.applied() < self.start().before();
+        raft.state == StateRole::Leader || (!installing && (!is_alone || all_synced))
     }
 
     /// Ticks without a leader before an election, from the configured number to one below its double: different for the

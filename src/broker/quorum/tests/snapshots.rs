@@ -43,6 +43,20 @@ fn a_snapshot_replaces_the_log_and_is_answered_once_it_is_on_disk() {
 }
 
 #[test]
+fn no_election_begins_while_a_snapshot_is_written() {
+    let (mut group, _log, _dir) = replica(HardState { term: 1, vote: 0, commit: 1 });
+    group.step(sent(base(&[1, 2]).for_follower(1).unwrap())).unwrap();
+    let drained = group.drain(true).unwrap().unwrap();
+    // For longer than any election timeout, and when told to.
+    (0..100).for_each(|_| group.tick());
+    group.campaign().unwrap();
+    assert!(!group.seeks_office(), "what the snapshot stands for is not applied yet");
+    assert!(group.synced(drained.ticket));
+    group.campaign().unwrap();
+    assert!(group.seeks_office());
+}
+
+#[test]
 fn what_a_follower_would_ignore_is_not_sent() {
     assert!(base(&[1, 2]).for_follower(3).is_none());
     assert!(Base::default().for_follower(1).is_none(), "nothing was cut");
