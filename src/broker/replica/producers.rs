@@ -8,6 +8,9 @@ use chronik_core::replication::producer_state::{
 use super::append::AppendError;
 use crate::log::{self, CheckedBatch, EntryMeta, GroupLog};
 
+/// Kafka's code of a batch that only the next leader can take.
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+
 /// Entries read at a time while the state is rebuilt.
 const RECOVERY_CHUNK: usize = 4_096;
 
@@ -42,6 +45,14 @@ pub(super) fn appended(
 ) {
     if let Some(producer) = producer {
         state.appended(index, base_offset, &to_core(producer), unix_ms);
+    }
+}
+
+/// The log from `index` on gives way to another leader's. The clients of those batches will send them again: what is on its
+/// way behind them must not overtake them, not even where nothing else of its producer is known.
+pub(super) fn cut(state: &mut ProducerState, index: LogIndex, unix_ms: u64) {
+    for lost in state.truncate_from(index) {
+        state.refused(&lost, NOT_LEADER_OR_FOLLOWER, unix_ms);
     }
 }
 

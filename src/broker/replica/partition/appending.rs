@@ -21,7 +21,7 @@ impl Partition {
                 continue;
             }
             if entry.index <= self.recorded {
-                self.producers.truncate_from(entry.index);
+                producers::cut(&mut self.producers, entry.index, now.unix_ms);
             }
             self.recorded = entry.index;
             producers::record(&mut self.producers, &entry.meta(), now.unix_ms);

@@ -23,6 +23,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    pub(super) fn of_producer(&self, id: i64) -> BatchProducer {
+        let Batch { epoch, base_sequence, last_sequence, .. } = *self;
+        BatchProducer { id, epoch, base_sequence, last_sequence }
+    }
+
     fn appended(&self) -> Appended {
         let delta = self.last_sequence.wrapping_sub(self.base_sequence) & i32::MAX;
         Appended {
@@ -79,10 +84,10 @@ impl Entry {
         });
     }
 
-    /// Removes the newest batch; true if none is left.
-    pub(super) fn pop(&mut self) -> bool {
-        self.batches.pop_back();
-        self.batches.is_empty()
+    /// Removes the newest batch; with it, whether none is left.
+    pub(super) fn pop(&mut self) -> (Batch, bool) {
+        let newest = self.batches.pop_back().expect("an entry in the table has a batch");
+        (newest, self.batches.is_empty())
     }
 
     /// Drops what no cut above `committed` can bring back.

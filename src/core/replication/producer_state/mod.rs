@@ -205,19 +205,24 @@ impl ProducerState {
         self.refusals.note(batch, code, now_ms, &self.limits);
     }
 
-    /// The log from `index` on is gone: so is what followed from it.
-    pub fn truncate_from(&mut self, index: LogIndex) {
+    /// The log from `index` on is gone: so is what followed from it. Gives the first batch that each producer lost: it is
+    /// as if it had been [`refused`](Self::refused), and a leader is to say so.
+    pub fn truncate_from(&mut self, index: LogIndex) -> Vec<BatchProducer> {
         assert!(index > self.committed, "cut at {index}, committed up to {}", self.committed);
+        let mut lost = BTreeMap::new();
         while let Some(&(last, id)) = self.tail.back()
             && last >= index
         {
             self.tail.pop_back();
             let entry = self.producers.get_mut(&id).expect("a producer with an uncommitted batch has state");
-            if entry.pop() {
+            let (batch, was_last) = entry.pop();
+            lost.insert(id, batch.of_producer(id));
+            if was_last {
                 self.producers.remove(&id);
             }
         }
         self.last_index = self.last_index.min(index - 1);
+        lost.into_values().collect()
     }
 
     /// The log up to `index` is committed and will never be cut.

@@ -209,11 +209,26 @@ fn what_is_cut_is_undone() {
     log.append(batch(1, 1, 0, 1));
     log.append(batch(2, 0, 0, 1));
     log.state.committed(1);
-    log.state.truncate_from(3);
+    assert_eq!(log.state.truncate_from(3), [batch(1, 1, 0, 1), batch(2, 0, 0, 1)]);
     assert_eq!(log.state.len(), 1, "producer 2 was never here");
     assert_eq!(log.produce(batch(1, 0, 5, 5)), Ok(Sequencing::Duplicate(kept)), "epoch 0 is current again");
     log.index = 2;
     assert_eq!(log.produce(batch(1, 0, 10, 5)), Ok(Sequencing::New));
+}
+
+#[test]
+fn what_was_pipelined_behind_a_cut_batch_waits_for_it() {
+    let mut log = Log::new();
+    for n in 0..3 {
+        log.append(batch(1, 0, 10 + n, 1));
+    }
+    for lost in log.state.truncate_from(1) {
+        assert_eq!(lost, batch(1, 0, 10, 1), "the first one lost");
+        log.state.refused(&lost, 6, 0);
+    }
+    log.index = 0;
+    assert_eq!(log.produce(batch(1, 0, 13, 1)), Err(6), "though nothing is known of its producer any more");
+    assert_eq!(log.produce(batch(1, 0, 10, 1)), Ok(Sequencing::New));
 }
 
 #[test]
