@@ -12,6 +12,10 @@ impl Partition {
     /// The leader's next step towards the replicas there shall be.
     pub(in crate::replica) fn next_step(&self, group: &Group, around: Surroundings<'_>) -> Step {
         let Some(leading) = &self.leading else { return Step::Settled };
+        // An earlier leader has heard of a later assignment: this one would undo what that one has done.
+        if around.metadata_index < leading.required_metadata {
+            return Step::Wait;
+        }
         let in_sync: Vec<ReplicaId> = leading.tracker.isr().iter().collect();
         let caught_up: Vec<ReplicaId> = leading.tracker.caught_up_learners().collect();
         let members = self.assignment.members.iter();
