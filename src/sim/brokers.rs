@@ -215,6 +215,7 @@ impl World {
             }
         }
         self.check_replicas(at);
+        self.watch_for_early_vote(at);
         self.poll_appends(at);
         self.poll_proposals(at);
         self.follow_metadata(at);

@@ -73,7 +73,7 @@ impl World {
 
     fn lose_all_but(&mut self, survivor: M, cut_off: bool) -> Option<(Micros, Step)> {
         let all = self.machines.len();
-        if cut_off {
+        if cut_off && !self.is_healed() {
             self.cut_off(survivor, false);
         }
         self.coverage.count("fault: all disks but one lost");

@@ -16,6 +16,8 @@ pub struct VoteTrap {
     group: GroupId,
     /// Terms beyond this one are elections that the fault brought about.
     term: Term,
+    /// The voter's machine loses power while its vote is written; otherwise it dies when the vote has arrived.
+    amid_write: bool,
     /// Who got the vote.
     elected: Option<M>,
 }
@@ -39,44 +41,75 @@ impl World {
         self.cut(one, other);
         self.cut(other, one);
         let group = partition.group;
-        self.vote_trap = Some(VoteTrap { voter, rivals: [one, other], group, term, elected: None });
+        self.vote_trap = Some(VoteTrap {
+            voter,
+            rivals: [one, other],
+            group,
+            term,
+            amid_write: which / 7 % 3 == 0,
+            elected: None,
+        });
         self.let_voter_die();
         true
     }
 
+    /// The voter writes: is it the vote? What it said in that round is on its way when its machine loses power; the vote must
+    /// not be among it.
+    pub fn watch_for_early_vote(&mut self, at: M) {
+        if !self.vote_trap.as_ref().is_some_and(|trap| trap.voter == at && trap.amid_write) {
+            return;
+        }
+        let process = self.machines[at].process.as_ref();
+        let Some(write) = process.and_then(|process| process.write.as_ref()) else { return };
+        if self.note_vote(at, &write.ops.clone()).is_some() {
+            self.coverage.count("power lost amid its vote");
+            self.crash(at, true);
+            self.part_from_elected();
+            self.power_on(at);
+            self.after(DOWN, Event::Start(at));
+        }
+    }
+
     /// The voter's write is on disk: is it the vote? Then it dies as soon as the vote has reached whom it is for.
     pub fn watch_for_vote(&mut self, at: M, ops: &[MirrorOp]) {
-        let Some(trap) = self.vote_trap.as_ref().filter(|trap| trap.voter == at && trap.elected.is_none())
-        else {
-            return;
-        };
-        let voted = ops.iter().find_map(|op| match op {
-            MirrorOp::State(group, state) if *group == trap.group && state.term > trap.term => {
-                Some(state.vote)
-            }
-            _ => None,
-        });
-        let Some(vote) = voted else { return };
-        let (rivals, group) = (trap.rivals, trap.group);
-        let named = self.checks.newest_metadata.as_ref().and_then(|cluster| {
-            let (_, partition) = cluster.partitions().find(|(_, partition)| partition.group == group)?;
-            let replica = partition.replicas.iter().find(|replica| replica.replica.0 == vote)?;
-            Some(index_of(replica.broker))
-        });
-        if let Some(elected) = named.filter(|machine| rivals.contains(machine)) {
-            self.vote_trap.as_mut().expect("just seen").elected = Some(elected);
+        if self.note_vote(at, ops).is_some() {
             let arrives = self.network.latency.1 + MS;
             self.after(arrives, Event::VoteGiven(at));
         }
     }
 
+    /// Which rival the write elects, if it is the first vote that the fault waits for.
+    fn note_vote(&mut self, at: M, ops: &[MirrorOp]) -> Option<M> {
+        let trap = self.vote_trap.as_ref().filter(|trap| trap.voter == at && trap.elected.is_none())?;
+        let vote = ops.iter().find_map(|op| match op {
+            MirrorOp::State(group, state) if *group == trap.group && state.term > trap.term => {
+                Some(state.vote)
+            }
+            _ => None,
+        })?;
+        let (rivals, group) = (trap.rivals, trap.group);
+        let cluster = self.checks.newest_metadata.as_ref()?;
+        let (_, partition) = cluster.partitions().find(|(_, partition)| partition.group == group)?;
+        let replica = partition.replicas.iter().find(|replica| replica.replica.0 == vote)?;
+        let elected = Some(index_of(replica.broker)).filter(|machine| rivals.contains(machine))?;
+        self.vote_trap.as_mut().expect("just seen").elected = Some(elected);
+        Some(elected)
+    }
+
     /// The vote has arrived.
     pub fn vote_given(&mut self, voter: M) {
-        let Some(elected) = self.vote_trap.as_ref().and_then(|trap| trap.elected) else { return };
-        self.coverage.count("killed with its vote given");
+        if self.vote_trap.as_ref().is_some_and(|trap| trap.voter == voter && trap.elected.is_some()) {
+            self.coverage.count("killed with its vote given");
+            self.part_from_elected();
+            self.let_voter_die();
+        }
+    }
+
+    /// The voter shall hear nothing more of whom it elected.
+    fn part_from_elected(&mut self) {
+        let Some(VoteTrap { voter, elected: Some(elected), .. }) = self.vote_trap else { return };
         self.cut(voter, elected);
         self.cut(elected, voter);
-        self.let_voter_die();
     }
 
     fn let_voter_die(&mut self) {

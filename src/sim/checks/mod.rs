@@ -3,11 +3,11 @@
 
 mod answers;
 mod changes;
-mod elections;
 mod end;
 mod members;
 pub mod mirror;
 mod moves;
+mod progress;
 mod quiet;
 mod recovery;
 mod replicas;

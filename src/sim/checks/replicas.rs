@@ -42,6 +42,7 @@ impl World {
                 self.note_voters_proposed(at, state);
             }
             self.check_quiet(at, state);
+            self.check_end_of_care(at, state);
             if self.violation.is_some() {
                 return;
             }
@@ -309,7 +310,10 @@ impl World {
         let lives = state.isr.iter().filter_map(|m| Some((m.broker, liveness.incarnation(m.broker)?)));
         let lives: BTreeMap<BrokerId, Incarnation> = lives.collect();
         let watch = process.watch.entry(state.group).or_default();
-        let known = std::mem::replace(&mut watch.lives, lives.clone());
+        let mut known = std::mem::take(&mut watch.lives);
+        // Who is not heard for a while and stays a member is still the one it was.
+        known.retain(|broker, _| state.isr.iter().any(|member| member.broker == *broker));
+        watch.lives = known.iter().chain(&lives).map(|(broker, life)| (*broker, *life)).collect();
         let changed = known.iter().find(|(broker, life)| lives.get(broker).is_some_and(|now| now != *life));
         if let Some((broker, life)) = changed {
             let text = format!("b{}, {state:?}: b{broker} was in it as {life} and is as another", at + 1);
@@ -341,6 +345,9 @@ impl World {
         self.check_identity(at);
         for state in states.iter().filter(|state| state.leads && state.group != GroupId::METADATA) {
             self.check_lag_budget(at, state);
+        }
+        for state in states.iter().filter(|state| !state.leads && state.group != GroupId::METADATA) {
+            self.check_told(at, state);
         }
         let handles =
             self.machines[at].process.as_ref().map(|p| p.shared.partitions.all()).unwrap_or_default();
@@ -412,6 +419,19 @@ impl World {
         if late {
             let text = format!("b{} shows {leadership:?} of group {group}", at + 1);
             self.fail("a lone survivor shows itself", text);
+        }
+    }
+
+    /// A caretaker gives up its care in the round in which it hears of a leader.
+    fn check_end_of_care(&mut self, at: M, state: &ReplicaState) {
+        let process = self.machines[at].process.as_ref().expect("its state was just read");
+        let cared = process.watch.get(&state.group).is_some_and(|watch| watch.caretaker);
+        if !cared || (!state.leads && state.follows.is_none()) {
+            return;
+        }
+        let shown = process.shared.partitions.all().into_iter().find(|handle| handle.group == state.group);
+        if shown.is_some_and(|handle| matches!(handle.leadership(), Leadership::Caretaker { .. })) {
+            self.fail("a caretaker ends when a leader speaks", format!("b{}, {state:?}", at + 1));
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chronik_core::ids::{BrokerId, Incarnation, LogIndex, Offset, ReplicaId, Term};
 
+use super::progress::Untold;
 use crate::time::Micros;
 
 /// One replica as last seen.
@@ -42,6 +43,8 @@ pub struct Watch {
     /// Looks at which it served though its log was known to be damaged, without a break.
     pub damaged_looks: u32,
     pub quiet: bool,
+    /// What its leader should have told it by now.
+    pub untold: Option<Untold>,
     /// Since when it should show itself as caretaker.
     pub stranded_since: Option<Micros>,
 }
