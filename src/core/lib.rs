@@ -5,4 +5,5 @@ pub mod config;
 pub mod ids;
 pub mod metadata;
 pub mod replication;
+pub mod restart;
 pub mod view;

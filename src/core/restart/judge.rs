@@ -1,0 +1,220 @@
+//! Whether a broker may stop: what each partition there would be left with, and the metadata group.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BrokerId, GroupId, Term};
+
+/// What a leader confirmed may be this old at most.
+pub const FRESH_MS: u64 = 1_000;
+
+/// What a topic asks for while a broker is stopped on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Policy {
+    /// So many members of the ISR more than acks=all needs stay.
+    Margin(u32),
+    /// With one replica only: the partition may be unavailable.
+    AllowUnavailable,
+    /// No broker with a replica is stopped.
+    Forbid,
+}
+
+/// A partition as its leader confirmed it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// The term it leads in.
+    pub term: Term,
+    /// How long ago it said so, in milliseconds.
+    pub age_ms: u64,
+    /// Its ISR is what was known, not what it has seen.
+    pub provisional: bool,
+    /// How many members of the ISR acks=all needs.
+    pub required: u32,
+    /// Members of the ISR.
+    pub isr: BTreeSet<BrokerId>,
+    /// Those that have synced what was the leader's end a second ago.
+    pub synced: BTreeSet<BrokerId>,
+    /// Brokers of the voters that come out of a change, or of all.
+    pub voters: BTreeSet<BrokerId>,
+    /// Brokers of those from before a change; empty without one.
+    pub outgoing: BTreeSet<BrokerId>,
+}
+
+/// A partition with a replica on the broker that is to stop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hosted {
+    /// Its group.
+    pub group: GroupId,
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// How many replicas it shall have.
+    pub replicas: u32,
+    /// What its topic asks for.
+    pub policy: Policy,
+    /// What its leader confirmed, if one answered.
+    pub confirmed: Option<Confirmed>,
+}
+
+/// The metadata group, as its leader knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetadataGroup {
+    /// Brokers of the voters that come out of a change, or of all.
+    pub voters: BTreeSet<BrokerId>,
+    /// Brokers of those from before a change; empty without one.
+    pub outgoing: BTreeSet<BrokerId>,
+    /// Voters that keep up with it.
+    pub synced: BTreeSet<BrokerId>,
+}
+
+/// A request to stop a broker, and all that it is judged by.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Who is to stop.
+    pub broker: BrokerId,
+    /// Who is away or may be at any moment: holders of open permits, and brokers that are not well.
+    pub away: BTreeSet<BrokerId>,
+    /// Every partition with a replica there.
+    pub partitions: Vec<Hosted>,
+    /// The metadata group.
+    pub metadata: MetadataGroup,
+}
+
+/// What stands against it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Block {
+    /// Topic and partition; none for the metadata group.
+    pub partition: Option<(String, i32)>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a partition must not lose the broker.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+pub enum Why {
+    /// Nobody leads it, or its leader did not answer.
+    #[error("its leader did not confirm its ISR")]
+    Unconfirmed,
+    /// What it said may be over.
+    #[error("its leader's word is {age_ms} ms old; at most {FRESH_MS} ms count")]
+    Stale {
+        /// How old.
+        age_ms: u64,
+    },
+    /// Its leader has not heard all of its ISR yet.
+    #[error("its leader has not heard every member of its ISR yet")]
+    Provisional,
+    /// Its topic forbids it.
+    #[error("its topic's restartPolicy is forbid")]
+    Forbidden,
+    /// Too few would be left.
+    #[error(
+        "of its ISR {} would be left, {need} are needed (min ISR {required}, margin {margin})",
+        List(left)
+    )]
+    TooFew {
+        /// Members of the ISR that stay, are well and have all of it.
+        left: BTreeSet<BrokerId>,
+        /// How many must stay.
+        need: u32,
+        /// How many acks=all needs.
+        required: u32,
+        /// What the topic asks for beyond.
+        margin: u32,
+    },
+    /// No leader could be elected.
+    #[error("of its voters {} would be left: no majority of {}", List(left), List(voters))]
+    NoMajority {
+        /// Voters that stay and are well.
+        left: BTreeSet<BrokerId>,
+        /// All of that half.
+        voters: BTreeSet<BrokerId>,
+    },
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.partition {
+            Some((topic, partition)) => write!(f, "{topic}/{partition}: {}", self.why),
+            None => write!(f, "metadata group: {}", self.why),
+        }
+    }
+}
+
+struct List<'a>(&'a BTreeSet<BrokerId>);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "[{}]", ids.join(", "))
+    }
+}
+
+/// All that stands against the broker's stop, in the order of the request; nothing if it may stop.
+pub fn judge(request: &Request) -> Vec<Block> {
+    let gone: BTreeSet<BrokerId> = request.away.iter().copied().chain([request.broker]).collect();
+    let mut blocks: Vec<Block> = Vec::new();
+    for hosted in &request.partitions {
+        let partition = Some((hosted.topic.clone(), hosted.partition));
+        blocks.extend(hosted.block(&gone).map(|why| Block { partition, why }));
+    }
+    let MetadataGroup { voters, outgoing, synced } = &request.metadata;
+    let votes_there = voters.contains(&request.broker) || outgoing.contains(&request.broker);
+    if votes_there && let Some(why) = lost_majority([voters, outgoing], &gone, synced) {
+        blocks.push(Block { partition: None, why });
+    }
+    blocks
+}
+
+impl Hosted {
+    fn block(&self, gone: &BTreeSet<BrokerId>) -> Option<Why> {
+        let margin = match self.policy {
+            Policy::Forbid => return Some(Why::Forbidden),
+            Policy::AllowUnavailable if self.replicas == 1 => return None,
+            Policy::AllowUnavailable => 0,
+            Policy::Margin(margin) => margin,
+        };
+        let Some(confirmed) = &self.confirmed else { return Some(Why::Unconfirmed) };
+        if confirmed.age_ms > FRESH_MS {
+            return Some(Why::Stale { age_ms: confirmed.age_ms });
+        }
+        if confirmed.provisional {
+            return Some(Why::Provisional);
+        }
+        confirmed.block(gone, margin)
+    }
+}
+
+impl Confirmed {
+    fn block(&self, gone: &BTreeSet<BrokerId>, margin: u32) -> Option<Why> {
+        let left: BTreeSet<BrokerId> =
+            self.isr.intersection(&self.synced).filter(|broker| !gone.contains(broker)).copied().collect();
+        let need = self.required.saturating_add(margin);
+        if left.len() < need as usize {
+            return Some(Why::TooFew { left, need, required: self.required, margin });
+        }
+        lost_majority([&self.voters, &self.outgoing], gone, &self.synced)
+    }
+}
+
+/// The first half in which those that stay and have all of it are no majority.
+fn lost_majority(
+    halves: [&BTreeSet<BrokerId>; 2],
+    gone: &BTreeSet<BrokerId>,
+    synced: &BTreeSet<BrokerId>,
+) -> Option<Why> {
+    halves.into_iter().filter(|half| !half.is_empty()).find_map(|voters| {
+        let stays = |broker: &&BrokerId| !gone.contains(broker) && synced.contains(broker);
+        let left: BTreeSet<BrokerId> = voters.iter().filter(stays).copied().collect();
+        (left.len() <= voters.len() / 2).then(|| Why::NoMajority { left, voters: voters.clone() })
+    })
+}
+
+#[cfg(test)]
+#[path = "tests/judge.rs"]
+mod tests;

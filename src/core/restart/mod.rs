@@ -1,0 +1,10 @@
+//! Restarts on purpose: whether a broker may stop now, and the permits that keep two from stopping on one state. Pure.
+//!
+//! The metadata leader judges a request by what the leaders of all affected partitions confirm, and commits the permit with
+//! the version of the permits that it judged with. Whoever's permit would be the second on one version is refused.
+
+mod judge;
+mod permits;
+
+pub use judge::{Block, Confirmed, Hosted, MetadataGroup, Policy, Request, Why, judge};
+pub use permits::{Permit, PermitError, PermitId, Permits, Reason, Stage};

@@ -1,0 +1,205 @@
+//! The permits that are open, as metadata holds them: each change is a committed command, and each grant names the version
+//! that it was judged with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BrokerId, Incarnation};
+
+/// Numbers permits, from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct PermitId(pub u64);
+
+/// Why a broker is to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reason {
+    /// Its pod is outdated.
+    Rollout,
+    /// Somebody evicts its pod: a drain, an autoscaler.
+    Eviction,
+    /// Its pod was deleted by hand.
+    Deleted,
+    /// The cluster becomes smaller.
+    ScaleDown,
+    /// A person asked for its restart.
+    Asked,
+}
+
+/// How far a permit has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// The broker may stop and has not begun to: this ends by itself, or is taken back.
+    Granted,
+    /// Its pod is being deleted: only its return ends this, or proof that it was not deleted.
+    Begun,
+}
+
+/// One broker's leave to stop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Permit {
+    /// Its number.
+    pub id: PermitId,
+    /// Who may stop.
+    pub broker: BrokerId,
+    /// The life that may end.
+    pub incarnation: Incarnation,
+    /// The pod it runs in.
+    pub pod_uid: String,
+    /// Why.
+    pub reason: Reason,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// Why a permit is not changed as asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PermitError {
+    /// Others were given or ended since it was judged.
+    #[error("judged with version {judged} of the permits, which are at {now}: judge again")]
+    Moved {
+        /// What it was judged with.
+        judged: u64,
+        /// Where they are.
+        now: u64,
+    },
+    /// The broker has one.
+    #[error("broker {0} has an open permit already")]
+    Open(BrokerId),
+    /// No such permit is open.
+    #[error("permit {} is not open", .0.0)]
+    Unknown(PermitId),
+    /// It has come further than that.
+    #[error("permit {} has begun: it ends when broker {broker} is back", .id.0)]
+    Begun {
+        /// Which.
+        id: PermitId,
+        /// Whose.
+        broker: BrokerId,
+    },
+    /// It is for another pod.
+    #[error("permit {} is for pod {granted}, not for {given}", .id.0)]
+    OtherPod {
+        /// Which.
+        id: PermitId,
+        /// The pod it was granted for.
+        granted: String,
+        /// The pod that was named.
+        given: String,
+    },
+    /// It is not back: this is the life that was to end.
+    #[error("permit {} ends with a later life of broker {broker} than {life}", .id.0)]
+    SameLife {
+        /// Which.
+        id: PermitId,
+        /// Whose.
+        broker: BrokerId,
+        /// The life that was to end.
+        life: Incarnation,
+    },
+}
+
+/// All open permits.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Permits {
+    version: u64,
+    last: u64,
+    open: BTreeMap<PermitId, Permit>,
+}
+
+impl Permits {
+    /// Grows with each change: a grant must have been judged with the newest.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Those that are open, the oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Permit> {
+        self.open.values()
+    }
+
+    /// Brokers that hold one.
+    pub fn holders(&self) -> BTreeSet<BrokerId> {
+        self.open().map(|permit| permit.broker).collect()
+    }
+
+    /// Lets a broker stop, if nothing has changed since that was judged with `judged`.
+    pub fn grant(
+        &mut self,
+        judged: u64,
+        broker: BrokerId,
+        incarnation: Incarnation,
+        pod_uid: String,
+        reason: Reason,
+    ) -> Result<PermitId, PermitError> {
+        if judged != self.version {
+            return Err(PermitError::Moved { judged, now: self.version });
+        }
+        if self.open().any(|permit| permit.broker == broker) {
+            return Err(PermitError::Open(broker));
+        }
+        self.last += 1;
+        let id = PermitId(self.last);
+        self.open.insert(id, Permit { id, broker, incarnation, pod_uid, reason, stage: Stage::Granted });
+        self.version += 1;
+        Ok(id)
+    }
+
+    /// Its pod is about to be deleted. To begin once more is no error: the answer may have been lost.
+    pub fn begin(&mut self, id: PermitId, pod_uid: &str) -> Result<(), PermitError> {
+        let permit = self.open.get_mut(&id).ok_or(PermitError::Unknown(id))?;
+        if permit.pod_uid != pod_uid {
+            let (granted, given) = (permit.pod_uid.clone(), pod_uid.to_owned());
+            return Err(PermitError::OtherPod { id, granted, given });
+        }
+        if permit.stage == Stage::Granted {
+            permit.stage = Stage::Begun;
+            self.version += 1;
+        }
+        Ok(())
+    }
+
+    /// One that was not used ends: its time is over, or the state has worsened.
+    pub fn take_back(&mut self, id: PermitId) -> Result<Permit, PermitError> {
+        match self.open.get(&id) {
+            None => Err(PermitError::Unknown(id)),
+            Some(permit) if permit.stage == Stage::Begun => {
+                Err(PermitError::Begun { id, broker: permit.broker })
+            }
+            Some(_) => Ok(self.end(id)),
+        }
+    }
+
+    /// A later life of the broker is back in every ISR.
+    pub fn close(&mut self, id: PermitId, back: Incarnation) -> Result<Permit, PermitError> {
+        let permit = self.open.get(&id).ok_or(PermitError::Unknown(id))?;
+        let life = permit.incarnation;
+        if back == life || (back.disk == life.disk && back.start < life.start) {
+            return Err(PermitError::SameLife { id, broker: permit.broker, life });
+        }
+        Ok(self.end(id))
+    }
+
+    /// The pod was not deleted after all: it lives, under the same UID.
+    pub fn abort(&mut self, id: PermitId, pod_uid: &str) -> Result<Permit, PermitError> {
+        let permit = self.open.get(&id).ok_or(PermitError::Unknown(id))?;
+        if permit.pod_uid != pod_uid {
+            let (granted, given) = (permit.pod_uid.clone(), pod_uid.to_owned());
+            return Err(PermitError::OtherPod { id, granted, given });
+        }
+        Ok(self.end(id))
+    }
+
+    fn end(&mut self, id: PermitId) -> Permit {
+        self.version += 1;
+        self.open.remove(&id).expect("it was just seen")
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/permits.rs"]
+mod tests;
