@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use super::state::{ClusterState, Partition, Replica, Topic};
 use super::validate::Assignments;
 use crate::ids::{BrokerId, Generation, GroupId, LogIndex, ReplicaId, TopicId};
+use crate::restart::Permit;
 
 /// What a command did, for its proposer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -97,6 +98,13 @@ pub enum Applied {
         /// The partition's group.
         group: GroupId,
     },
+    /// The permit is as asked.
+    PermitChanged {
+        /// As it is now, or was when it ended.
+        permit: Permit,
+        /// The version of the permits from now on.
+        version: u64,
+    },
     /// The state already contains that index.
     AlreadyApplied,
     /// The command does not fit the state, which stays as it was.
@@ -166,6 +174,7 @@ impl ClusterState {
             Command::ReplaceReplica(wanted) => self.replace_replica(wanted),
             Command::RecoverMetadata(done) => Ok(self.recover_metadata(done)),
             Command::RecoverPartition(wanted) => self.recover_partition(wanted),
+            Command::ChangePermit(wanted) => self.change_permit(wanted),
         }
     }
 

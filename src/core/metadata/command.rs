@@ -6,7 +6,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::state::Broker;
-use crate::ids::{BrokerId, DiskId, Generation, GroupId, LogIndex, Offset, ReplicaId, Term, TopicId};
+use crate::ids::{
+    BrokerId, DiskId, Generation, GroupId, Incarnation, LogIndex, Offset, ReplicaId, Term, TopicId,
+};
+use crate::restart::{PermitId, Reason};
 
 /// A change of the cluster's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +40,8 @@ pub enum Command {
     RecoverMetadata(RecoverMetadata),
     /// A person makes one replica all that is left of its partition.
     RecoverPartition(RecoverPartition),
+    /// Gives a broker leave to stop, or takes the next step of such a leave.
+    ChangePermit(ChangePermit),
 }
 
 /// See [`Command::UnregisterBroker`].
@@ -225,6 +230,51 @@ pub struct RecoverPartition {
     pub unix_ms: i64,
 }
 
+/// See [`Command::ChangePermit`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ChangePermit {
+    /// The broker may stop, if no permit has changed since that was judged.
+    Grant {
+        /// The version of the permits that it was judged with.
+        judged: u64,
+        /// Who may stop.
+        broker: BrokerId,
+        /// The life that may end.
+        incarnation: Incarnation,
+        /// The pod it runs in.
+        pod_uid: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// Its pod is about to be deleted.
+    Begin {
+        /// Which.
+        permit: PermitId,
+        /// The pod.
+        pod_uid: String,
+    },
+    /// It was not used, and its time is over or the state has worsened.
+    TakeBack {
+        /// Which.
+        permit: PermitId,
+    },
+    /// A later life of the broker is back in every ISR.
+    Close {
+        /// Which.
+        permit: PermitId,
+        /// The life that is back.
+        back: Incarnation,
+    },
+    /// The pod was not deleted after all.
+    Abort {
+        /// Which.
+        permit: PermitId,
+        /// The pod.
+        pod_uid: String,
+    },
+}
+
 /// Why bytes are not a command. A broker that meets one in its committed log must stop: it cannot follow.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -268,6 +318,7 @@ mod kind {
     // 12 to 19 are left to changes of brokers.
     pub(super) const RECOVER_METADATA: u16 = 20;
     pub(super) const RECOVER_PARTITION: u16 = 21;
+    pub(super) const CHANGE_PERMIT: u16 = 22;
 }
 
 impl Command {
@@ -287,6 +338,7 @@ impl Command {
             Self::ReplaceReplica(body) => framed(kind::REPLACE_REPLICA, body),
             Self::RecoverMetadata(body) => framed(kind::RECOVER_METADATA, body),
             Self::RecoverPartition(body) => framed(kind::RECOVER_PARTITION, body),
+            Self::ChangePermit(body) => framed(kind::CHANGE_PERMIT, body),
         }
     }
 
@@ -316,6 +368,7 @@ impl Command {
             kind::REPLACE_REPLICA => serde_json::from_slice(body).map(Self::ReplaceReplica),
             kind::RECOVER_METADATA => serde_json::from_slice(body).map(Self::RecoverMetadata),
             kind::RECOVER_PARTITION => serde_json::from_slice(body).map(Self::RecoverPartition),
+            kind::CHANGE_PERMIT => serde_json::from_slice(body).map(Self::ChangePermit),
             _ => return Err(DecodeError::Unknown { kind, version }),
         };
         command.map_err(|source| DecodeError::Malformed { kind, version, source })

@@ -19,6 +19,8 @@ pub const LISTENERS: usize = 16;
 pub const SHORT_TEXT: usize = 64;
 /// Bytes of a host name, a rack or a peer address.
 pub const LONG_TEXT: usize = 255;
+/// Bytes of a pod's UID; Kubernetes' own have 36.
+pub const POD_UID_BYTES: usize = 128;
 /// Characters of a topic name, Kafka's limit.
 pub const TOPIC_NAME: usize = 249;
 /// Partitions that one command may create, Kafka's limit.

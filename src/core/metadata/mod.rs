@@ -9,6 +9,7 @@ mod apply;
 mod command;
 pub mod limits;
 mod names;
+mod permits;
 mod placement;
 mod reassignment;
 mod recovery;
@@ -21,7 +22,7 @@ pub mod voters;
 
 pub use apply::Applied;
 pub use command::{
-    AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Command, CompleteReassignment,
+    AllocateProducerIds, AlterReassignment, AlterTopicConfigs, ChangePermit, Command, CompleteReassignment,
     CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, RecoverMetadata,
     RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas, UnregisterBroker,
 };

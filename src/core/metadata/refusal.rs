@@ -44,6 +44,8 @@ pub enum RefusalCode {
     NoReassignmentInProgress,
     /// The topic has no such partition.
     UnknownPartition,
+    /// A permit to stop cannot be changed so.
+    PermitRefused,
 }
 
 impl RefusalCode {
@@ -68,6 +70,7 @@ impl RefusalCode {
             Self::InvalidFeatureLevel => 96,
             Self::NoReassignmentInProgress => 85,
             Self::UnknownPartition => 3,
+            Self::PermitRefused => 42,
         }
     }
 
@@ -92,6 +95,7 @@ impl RefusalCode {
             Self::InvalidFeatureLevel => "invalid_feature_level",
             Self::NoReassignmentInProgress => "no_reassignment_in_progress",
             Self::UnknownPartition => "unknown_partition",
+            Self::PermitRefused => "permit_refused",
         }
     }
 }

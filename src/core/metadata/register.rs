@@ -76,6 +76,7 @@ impl ClusterState {
         self.validate_unregister_broker(wanted)?;
         if let Some(broker) = self.brokers.remove(&wanted.broker) {
             self.retire(broker.disk, broker.id);
+            self.permits.forget(broker.id);
         }
         Ok(Applied::BrokerUnregistered { broker: wanted.broker })
     }

@@ -10,8 +10,9 @@ use super::limits;
 use super::recovery::Recovery;
 use super::state::{Broker, ClusterState, Partition, Reassignment, Topic};
 use crate::ids::{BrokerId, ClusterId, DiskId, Generation, GroupId, LogIndex, ReplicaId};
+use crate::restart::Permits;
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +30,7 @@ pub(super) struct Snapshot {
     generation: Generation,
     given_before: ReplicaId,
     recoveries: Vec<Recovery>,
+    permits: Permits,
 }
 
 /// Why stored state is not taken.
@@ -61,6 +63,7 @@ impl From<ClusterState> for Snapshot {
             generation: state.generation,
             given_before: state.given_before,
             recoveries: state.recoveries,
+            permits: state.permits,
         }
     }
 }
@@ -81,6 +84,7 @@ impl TryFrom<Snapshot> for ClusterState {
             generation: stored.generation,
             given_before: stored.given_before,
             recoveries: stored.recoveries,
+            permits: stored.permits,
             retired: Arc::new(stored.retired),
             ..ClusterState::new(stored.cluster)
         };

@@ -11,6 +11,7 @@ use super::snapshot::Snapshot;
 use crate::ids::{
     BrokerId, ClusterId, DiskId, Generation, GroupId, Incarnation, LogIndex, ReplicaId, TopicId,
 };
+use crate::restart::Permits;
 
 /// A registered broker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -207,6 +208,7 @@ pub struct ClusterState {
     pub(super) given_before: ReplicaId,
     /// The newest last.
     pub(super) recoveries: Vec<Recovery>,
+    pub(super) permits: Permits,
 }
 
 impl ClusterState {
@@ -229,6 +231,7 @@ impl ClusterState {
             generation: Generation::BIRTH,
             given_before: ReplicaId(0),
             recoveries: Vec::new(),
+            permits: Permits::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::ids::{BrokerId, DiskId, GroupId, ReplicaId, TopicId};
 
+mod permits;
 mod reassignments;
 mod recoveries;
 mod registrations;

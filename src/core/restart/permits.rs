@@ -127,15 +127,22 @@ impl Permits {
         self.open().map(|permit| permit.broker).collect()
     }
 
-    /// Lets a broker stop, if nothing has changed since that was judged with `judged`.
+    /// Lets a broker stop, if nothing has changed since that was judged with `judged`. Asked once more for the same pod, it
+    /// is the same permit: the first answer may have been lost.
     pub fn grant(
         &mut self,
         judged: u64,
         broker: BrokerId,
         incarnation: Incarnation,
-        pod_uid: String,
+        pod_uid: &str,
         reason: Reason,
-    ) -> Result<PermitId, PermitError> {
+    ) -> Result<Permit, PermitError> {
+        let same = |permit: &&Permit| {
+            (permit.broker, permit.incarnation) == (broker, incarnation) && permit.pod_uid == pod_uid
+        };
+        if let Some(known) = self.open().find(same) {
+            return Ok(known.clone());
+        }
         if judged != self.version {
             return Err(PermitError::Moved { judged, now: self.version });
         }
@@ -143,14 +150,15 @@ impl Permits {
             return Err(PermitError::Open(broker));
         }
         self.last += 1;
-        let id = PermitId(self.last);
-        self.open.insert(id, Permit { id, broker, incarnation, pod_uid, reason, stage: Stage::Granted });
+        let (id, stage, pod_uid) = (PermitId(self.last), Stage::Granted, pod_uid.to_owned());
+        let permit = Permit { id, broker, incarnation, pod_uid, reason, stage };
+        self.open.insert(id, permit.clone());
         self.version += 1;
-        Ok(id)
+        Ok(permit)
     }
 
     /// Its pod is about to be deleted. To begin once more is no error: the answer may have been lost.
-    pub fn begin(&mut self, id: PermitId, pod_uid: &str) -> Result<(), PermitError> {
+    pub fn begin(&mut self, id: PermitId, pod_uid: &str) -> Result<Permit, PermitError> {
         let permit = self.open.get_mut(&id).ok_or(PermitError::Unknown(id))?;
         if permit.pod_uid != pod_uid {
             let (granted, given) = (permit.pod_uid.clone(), pod_uid.to_owned());
@@ -160,7 +168,7 @@ impl Permits {
             permit.stage = Stage::Begun;
             self.version += 1;
         }
-        Ok(())
+        Ok(permit.clone())
     }
 
     /// One that was not used ends: its time is over, or the state has worsened.
@@ -192,6 +200,13 @@ impl Permits {
             return Err(PermitError::OtherPod { id, granted, given });
         }
         Ok(self.end(id))
+    }
+
+    /// The broker is no more.
+    pub fn forget(&mut self, broker: BrokerId) {
+        let before = self.open.len();
+        self.open.retain(|_, permit| permit.broker != broker);
+        self.version += u64::from(self.open.len() < before);
     }
 
     fn end(&mut self, id: PermitId) -> Permit {

@@ -10,23 +10,25 @@ fn life(start: u64) -> Incarnation {
 
 fn granted() -> (Permits, PermitId) {
     let mut permits = Permits::default();
-    let id = permits.grant(0, BrokerId(1), life(4), "uid-1".to_owned(), Reason::Rollout).unwrap();
+    let id = permits.grant(0, BrokerId(1), life(4), "uid-1", Reason::Rollout).unwrap().id;
     (permits, id)
 }
 
 #[test]
 fn of_two_that_were_judged_on_one_state_the_second_is_refused() {
     let (mut permits, _) = granted();
-    let second = permits.grant(0, BrokerId(2), life(1), "uid-2".to_owned(), Reason::Eviction);
+    let second = permits.grant(0, BrokerId(2), life(1), "uid-2", Reason::Eviction);
     assert_eq!(
         second.unwrap_err().to_string(),
         "judged with version 0 of the permits, which are at 1: judge again"
     );
     let judged = permits.version();
-    permits.grant(judged, BrokerId(2), life(1), "uid-2".to_owned(), Reason::Eviction).unwrap();
+    permits.grant(judged, BrokerId(2), life(1), "uid-2", Reason::Eviction).unwrap();
     assert_eq!(permits.holders(), [BrokerId(1), BrokerId(2)].into());
-    let again = permits.grant(permits.version(), BrokerId(2), life(1), "uid-2".to_owned(), Reason::Eviction);
-    assert_eq!(again, Err(PermitError::Open(BrokerId(2))));
+    let again = permits.grant(0, BrokerId(2), life(1), "uid-2", Reason::Eviction);
+    assert_eq!(again.unwrap().id, PermitId(2), "its answer was lost");
+    let other = permits.grant(permits.version(), BrokerId(2), life(1), "uid-3", Reason::Eviction);
+    assert_eq!(other, Err(PermitError::Open(BrokerId(2))));
 }
 
 #[test]
