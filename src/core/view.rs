@@ -5,7 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{BrokerId, ClusterId, Generation, GroupId, LogIndex, Offset, Term, TopicId};
 use crate::metadata::Recovery;
 
+mod permits;
 mod recovery;
+pub use permits::{
+    BLOCKS_LISTED, BlockReport, PermitAnswer, PermitBody, PermitProblem, PermitRefused, PermitReport,
+    PermitsReport, PodBody,
+};
 pub use recovery::{PartitionRecovery, RecoverBody, RecoverChoice, RecoveryReport};
 
 /// Which of two views of a partition is newer: first the leader's term, then its own count of changes.
