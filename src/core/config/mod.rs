@@ -1,6 +1,6 @@
 //! Configs: which keys exist, which are understood, what they default to and allow. Knows nothing of topics.
 //!
-//! The topic keys are those Apache Kafka 4.3 describes for a topic, and Chronik's two. A key that Kafka knows and
+//! The topic keys are those Apache Kafka 4.3 describes for a topic, and Chronik's three. A key that Kafka knows and
 //! Chronik does not support yet may only be set to Kafka's default, so that nobody is led to rely on it.
 
 mod broker_keys;

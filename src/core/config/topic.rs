@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::topic_keys::{Support, topic_key};
 use super::validate::in_range;
+use crate::restart::Policy;
 
 /// What a broker's settings give a topic that says nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,8 @@ pub struct TopicConfig {
     pub lag_time_max_ms: u64,
     /// `replica.lag.max.entries`.
     pub lag_max_entries: u64,
+    /// `restart.policy`.
+    pub restart: Policy,
 }
 
 impl TopicConfig {
@@ -51,6 +54,7 @@ impl TopicConfig {
             min_insync_replicas: number(set, "min.insync.replicas").unwrap_or(defaults.min_insync_replicas),
             lag_time_max_ms: number(set, "replica.lag.time.max.ms").unwrap_or(defaults.lag_time_max_ms),
             lag_max_entries: number(set, "replica.lag.max.entries").unwrap_or(defaults.lag_max_entries),
+            restart: set.get("restart.policy").and_then(|text| text.parse().ok()).unwrap_or_default(),
         }
     }
 }
@@ -69,6 +73,7 @@ mod tests {
         let set = BTreeMap::from([
             ("min.insync.replicas".to_owned(), "3".to_owned()),
             ("replica.lag.max.entries".to_owned(), " 7 ".to_owned()),
+            ("restart.policy".to_owned(), "margin:1".to_owned()),
             ("max.message.bytes".to_owned(), "never validated".to_owned()),
         ]);
         let defaults = TopicDefaults { lag_time_max_ms: 2_000, ..TopicDefaults::default() };
@@ -78,7 +83,8 @@ mod tests {
                 max_message_bytes: 1_048_588,
                 min_insync_replicas: 3,
                 lag_time_max_ms: 2_000,
-                lag_max_entries: 7
+                lag_max_entries: 7,
+                restart: Policy::Margin(1)
             }
         );
     }

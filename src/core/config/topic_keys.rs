@@ -17,6 +17,11 @@ pub enum Support {
         /// Highest value.
         max: i64,
     },
+    /// What a broker's stop must leave, which Chronik acts on.
+    RestartPolicy {
+        /// As above.
+        since: u16,
+    },
     /// Kafka's, not acted on yet: only the default may be set.
     NotYet,
 }
@@ -135,6 +140,16 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         doc: "Time since a follower last had all the leader had, after which it leaves the ISR. Kafka has it as a \
               broker config only.",
     },
+    TopicKey {
+        name: "restart.policy",
+        kind: String,
+        default: "margin:0",
+        broker_key: None,
+        support: Support::RestartPolicy { since: 1 },
+        doc: "What stays while a broker is stopped on purpose: margin:N in-sync replicas more than acks=all needs; \
+              allow-unavailable lets a partition with one replica be away; forbid stops no broker with a replica. \
+              Chronik's own.",
+    },
     not_yet("retention.bytes", Long, "-1", "Bytes a partition keeps; nothing is dropped yet."),
     not_yet("retention.ms", Long, "604800000", "Time records are kept; nothing is dropped yet."),
     not_yet("segment.bytes", Int, "1073741824", "Size of a segment file."),
@@ -175,6 +190,6 @@ mod tests {
             assert_eq!(format!("{:?}", entry.kind).to_uppercase(), kind, "{name}");
             seen += 1;
         }
-        assert_eq!(seen, TOPIC_KEYS.len() - 2, "all but Chronik's two");
+        assert_eq!(seen, TOPIC_KEYS.len() - 3, "all but Chronik's three");
     }
 }

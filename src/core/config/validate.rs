@@ -2,6 +2,7 @@
 
 use super::kind::ConfigType;
 use super::topic_keys::{Support, TopicKey, topic_key};
+use crate::restart::Policy;
 
 /// Why a topic config is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -65,7 +66,8 @@ impl ConfigError {
     pub fn allowed(&self) -> String {
         match self {
             Self::Unknown { .. } => {
-                "a topic config of Kafka 4.3, or replica.lag.time.max.ms, replica.lag.max.entries".into()
+                "a topic config of Kafka 4.3, or replica.lag.time.max.ms, replica.lag.max.entries, restart.policy"
+                    .into()
             }
             Self::Unsupported { default, .. } => {
                 format!("only its default {default:?}, as it is not supported yet")
@@ -87,6 +89,14 @@ pub fn validate_topic_config(
         Support::Understood { since, min, max } if since <= feature_level => {
             in_range(key, value, min, max).map(|_| entry)
         }
+        Support::RestartPolicy { since } if since <= feature_level => match value.parse::<Policy>() {
+            Ok(_) => Ok(entry),
+            Err(()) => Err(ConfigError::Invalid {
+                key: key.into(),
+                value: shortened(value),
+                allowed: Policy::ALLOWED.into(),
+            }),
+        },
         _ if same_value(entry.kind, value, entry.default) => Ok(entry),
         _ => {
             Err(ConfigError::Unsupported { key: key.into(), value: shortened(value), default: entry.default })
@@ -194,6 +204,18 @@ mod tests {
                 assert!(refused(key, value).contains(key), "{key}={value}");
             }
         }
+    }
+
+    #[test]
+    fn a_restart_policy_is_one_of_a_few_words() {
+        for value in ["margin:0", "margin:8", " forbid ", "allow-unavailable"] {
+            assert!(validate_topic_config("restart.policy", value, 1).is_ok(), "{value}");
+        }
+        assert_eq!(
+            refused("restart.policy", "margin:9"),
+            "Invalid value margin:9 for configuration restart.policy: allowed is margin:N with N from 0 to 8, \
+             allow-unavailable or forbid"
+        );
     }
 
     #[test]

@@ -128,7 +128,12 @@ impl ClusterState {
             return Applied::AlreadyApplied;
         }
         self.applied = index;
-        self.run(command).unwrap_or_else(Applied::Refused)
+        let lives = self.life_named_by(command);
+        let applied = self.run(command).unwrap_or_else(Applied::Refused);
+        if self.moves_permits(command, &applied, lives) {
+            self.permits.touch();
+        }
+        applied
     }
 
     /// Notes an entry that carries no command, such as a new leader's empty one.

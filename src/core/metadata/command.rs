@@ -9,7 +9,7 @@ use super::state::Broker;
 use crate::ids::{
     BrokerId, DiskId, Generation, GroupId, Incarnation, LogIndex, Offset, ReplicaId, Term, TopicId,
 };
-use crate::restart::{PermitId, Reason};
+use crate::restart::{Leave, PermitId};
 
 /// A change of the cluster's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -234,18 +234,12 @@ pub struct RecoverPartition {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ChangePermit {
-    /// The broker may stop, if no permit has changed since that was judged.
+    /// The broker may stop, if neither permits nor what they are judged by have changed since that was judged.
     Grant {
         /// The version of the permits that it was judged with.
         judged: u64,
-        /// Who may stop.
-        broker: BrokerId,
-        /// The life that may end.
-        incarnation: Incarnation,
-        /// The pod it runs in.
-        pod_uid: String,
-        /// Why.
-        reason: Reason,
+        /// Whose leave, and for what.
+        leave: Leave,
     },
     /// Its pod is about to be deleted.
     Begin {

@@ -1,11 +1,16 @@
 //! Permits to stop, as commands change them.
 
+use std::collections::BTreeMap;
+
 use super::apply::Applied;
-use super::command::ChangePermit;
+use super::command::{ChangePermit, Command};
 use super::limits;
 use super::refusal::{Refusal, RefusalCode};
-use super::state::ClusterState;
-use crate::restart::{PermitError, Permits};
+use super::state::{ClusterState, Topic};
+use crate::ids::Incarnation;
+use crate::restart::{Leave, PermitError, Permits};
+
+const MIN_ISR: &str = "min.insync.replicas";
 
 impl ClusterState {
     /// The permits that are open.
@@ -26,7 +31,8 @@ impl ClusterState {
 
     /// A broker that is not registered, or is registered in another life, has no leave to stop.
     fn judge_permit(&self, wanted: &ChangePermit) -> Result<(), Refusal> {
-        let ChangePermit::Grant { broker, incarnation, pod_uid, .. } = wanted else { return Ok(()) };
+        let ChangePermit::Grant { leave, .. } = wanted else { return Ok(()) };
+        let Leave { broker, incarnation, pod_uid, .. } = leave;
         let refuse = |code, field: &str, value: String, allowed: String| {
             Err(Refusal::new(code, field, value, allowed))
         };
@@ -46,11 +52,80 @@ impl ClusterState {
     }
 }
 
+impl ClusterState {
+    /// The life that the broker of a registration has so far.
+    pub(super) fn life_named_by(&self, command: &Command) -> Option<Incarnation> {
+        let Command::RegisterBroker(broker) = command else { return None };
+        self.broker(broker.id).map(|known| known.incarnation())
+    }
+
+    /// Whether a command changed what permits are judged by. Permits count their own changes.
+    pub(super) fn moves_permits(
+        &self,
+        command: &Command,
+        applied: &Applied,
+        life_before: Option<Incarnation>,
+    ) -> bool {
+        if let Applied::Refused(_)
+        | Applied::AlreadyApplied
+        | Applied::ConfigsAltered { changed: false, .. } = applied
+        {
+            return false;
+        }
+        match command {
+            Command::RegisterBroker(_) => self.life_named_by(command) != life_before,
+            Command::UnregisterBroker(_)
+            | Command::CreateTopic(_)
+            | Command::DeleteTopic(_)
+            | Command::CreatePartitions(_)
+            | Command::AlterTopicConfigs(_)
+            | Command::AlterReassignment(_)
+            | Command::CompleteReassignment(_)
+            | Command::ReplaceReplica(_)
+            | Command::RecoverMetadata(_)
+            | Command::RecoverPartition(_) => true,
+            Command::AllocateProducerIds(_) | Command::SetFeatureLevel(_) | Command::ChangePermit(_) => false,
+        }
+    }
+
+    /// What takes away a margin that an open permit counts on waits until it is closed.
+    pub(super) fn refuse_while_permitted(
+        &self,
+        field: &str,
+        value: impl ToString,
+        otherwise: &str,
+    ) -> Result<(), Refusal> {
+        let Some(permit) = self.permits.open().next() else { return Ok(()) };
+        let allowed = format!(
+            "{otherwise} while broker {} holds permit {} to stop: try again when that is closed",
+            permit.broker, permit.id.0
+        );
+        Err(Refusal::new(RefusalCode::PermitOpen, field, value, allowed))
+    }
+
+    /// What the default is only the brokers' settings say: to begin or to cease to set a value may be a raise.
+    pub(super) fn validate_min_isr_while_permitted(
+        &self,
+        topic: &Topic,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<(), Refusal> {
+        let number = |configs: &BTreeMap<String, String>| {
+            configs.get(MIN_ISR).and_then(|value| value.trim().parse::<i64>().ok())
+        };
+        let (before, after) = (number(&topic.configs), number(configs));
+        let is_no_raise = before == after || after == Some(1) || (after.is_some() && after < before);
+        if is_no_raise {
+            return Ok(());
+        }
+        let value = after.map_or_else(|| "default".to_owned(), |after| after.to_string());
+        let otherwise = format!("{} or less", before.unwrap_or(1));
+        self.refuse_while_permitted(&format!("config {MIN_ISR}"), value, &otherwise)
+    }
+}
+
 fn changed(permits: &mut Permits, wanted: &ChangePermit) -> Result<Applied, Refusal> {
     let done = match wanted {
-        ChangePermit::Grant { judged, broker, incarnation, pod_uid, reason } => {
-            permits.grant(*judged, *broker, *incarnation, pod_uid, *reason)
-        }
+        ChangePermit::Grant { judged, leave } => permits.grant(*judged, leave),
         ChangePermit::Begin { permit, pod_uid } => permits.begin(*permit, pod_uid),
         ChangePermit::TakeBack { permit } => permits.take_back(*permit),
         ChangePermit::Close { permit, back } => permits.close(*permit, *back),

@@ -49,6 +49,11 @@ impl ClusterState {
         };
         let added = places.iter().filter(|place| matches!(place, Place::New(_))).count();
         self.validate_more_replicas(partition, added)?;
+        if places.len() < partition.target().len() {
+            let field = format!("number of replicas of partition {}", partition.number);
+            let allowed = format!("{} or more", partition.target().len());
+            self.refuse_while_permitted(&field, places.len(), &allowed)?;
+        }
         Ok((topic.clone(), partition.clone(), places))
     }
 

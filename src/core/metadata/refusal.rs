@@ -46,6 +46,8 @@ pub enum RefusalCode {
     UnknownPartition,
     /// A permit to stop cannot be changed so.
     PermitRefused,
+    /// Not while a broker holds a permit to stop; to be tried again.
+    PermitOpen,
 }
 
 impl RefusalCode {
@@ -71,6 +73,8 @@ impl RefusalCode {
             Self::NoReassignmentInProgress => 85,
             Self::UnknownPartition => 3,
             Self::PermitRefused => 42,
+            // Kafka has no code that fits; clients try this one again.
+            Self::PermitOpen => 7,
         }
     }
 
@@ -96,6 +100,7 @@ impl RefusalCode {
             Self::NoReassignmentInProgress => "no_reassignment_in_progress",
             Self::UnknownPartition => "unknown_partition",
             Self::PermitRefused => "permit_refused",
+            Self::PermitOpen => "permit_open",
         }
     }
 }

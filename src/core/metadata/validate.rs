@@ -110,6 +110,7 @@ impl ClusterState {
                 None => self.validate_config_key(key)?,
             }
         }
+        self.validate_min_isr_while_permitted(topic, &configs)?;
         Ok((topic.clone(), configs))
     }
 

@@ -16,7 +16,7 @@
 use crate::ids::{LogIndex, ReplicaId};
 
 use super::high_watermark;
-use super::history::EndHistory;
+use super::history::{Behind, EndHistory};
 pub use super::membership::{IsrChange, IsrConfig, Leadership, LeaveReason};
 use super::progress::Follower;
 pub use super::{FollowerStats, IsrSet, Position};
@@ -250,6 +250,18 @@ impl IsrTracker {
     /// Up to which index a follower has synced, by its answers to this leader; `None` before the first.
     pub fn synced(&self, replica: ReplicaId) -> Option<LogIndex> {
         self.find(replica).and_then(|at| self.followers[at].synced).map(|synced| synced.index)
+    }
+
+    /// Whether a replica that has synced up to `index` has the start of this leader's epoch and what the leader's end was
+    /// at some time of the last `within_ms`. Never says so too early; of a time that is forgotten it says no.
+    pub fn had_end_within(&self, index: LogIndex, within_ms: u64, now_ms: u64) -> bool {
+        let now_ms = now_ms.max(self.now_ms);
+        let recent = match self.history.behind_since(index) {
+            Behind::Nothing => true,
+            Behind::Since(ms) => now_ms - ms <= within_ms,
+            Behind::Forgotten => false,
+        };
+        recent && index >= self.epoch_start
     }
 
     /// Followers that are alive and have not answered an append since: on an idle partition Raft sends them nothing by

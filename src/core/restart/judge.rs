@@ -5,21 +5,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Policy;
 use crate::ids::{BrokerId, GroupId, Term};
 
 /// What a leader confirmed may be this old at most.
 pub const FRESH_MS: u64 = 1_000;
 
-/// What a topic asks for while a broker is stopped on purpose.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Policy {
-    /// So many members of the ISR more than acks=all needs stay.
-    Margin(u32),
-    /// With one replica only: the partition may be unavailable.
-    AllowUnavailable,
-    /// No broker with a replica is stopped.
-    Forbid,
+/// Voters of a group: all of them, or while they change one half.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Half {
+    /// The brokers that hold them.
+    pub brokers: BTreeSet<BrokerId>,
+    /// Those that no broker holds any more: their disks were replaced.
+    pub lost: u32,
 }
 
 /// A partition as its leader confirmed it.
@@ -37,10 +35,10 @@ pub struct Confirmed {
     pub isr: BTreeSet<BrokerId>,
     /// Those that have synced what was the leader's end a second ago.
     pub synced: BTreeSet<BrokerId>,
-    /// Brokers of the voters that come out of a change, or of all.
-    pub voters: BTreeSet<BrokerId>,
-    /// Brokers of those from before a change; empty without one.
-    pub outgoing: BTreeSet<BrokerId>,
+    /// The voters; during a change those that come out of it.
+    pub voters: Half,
+    /// During a change those from before it; empty without one.
+    pub outgoing: Half,
 }
 
 /// A partition with a replica on the broker that is to stop.
@@ -54,6 +52,8 @@ pub struct Hosted {
     pub partition: i32,
     /// How many replicas it shall have.
     pub replicas: u32,
+    /// How many it had when the move began that makes them fewer; none if no such move is under way.
+    pub shrinks_from: Option<u32>,
     /// What its topic asks for.
     pub policy: Policy,
     /// What its leader confirmed, if one answered.
@@ -63,10 +63,10 @@ pub struct Hosted {
 /// The metadata group, as its leader knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MetadataGroup {
-    /// Brokers of the voters that come out of a change, or of all.
-    pub voters: BTreeSet<BrokerId>,
-    /// Brokers of those from before a change; empty without one.
-    pub outgoing: BTreeSet<BrokerId>,
+    /// The voters; during a change those that come out of it.
+    pub voters: Half,
+    /// During a change those from before it; empty without one.
+    pub outgoing: Half,
     /// Voters that keep up with it.
     pub synced: BTreeSet<BrokerId>,
 }
@@ -76,6 +76,8 @@ pub struct MetadataGroup {
 pub struct Request {
     /// Who is to stop.
     pub broker: BrokerId,
+    /// Whether it lives: the absence of one that does not is a fact already.
+    pub alive: bool,
     /// Who is away or may be at any moment: holders of open permits, and brokers that are not well.
     pub away: BTreeSet<BrokerId>,
     /// Every partition with a replica there.
@@ -110,8 +112,16 @@ pub enum Why {
     #[error("its leader has not heard every member of its ISR yet")]
     Provisional,
     /// Its topic forbids it.
-    #[error("its topic's restartPolicy is forbid")]
+    #[error("its topic's restart.policy is forbid")]
     Forbidden,
+    /// It is about to have fewer replicas.
+    #[error("its replicas are moving, from {from} to {to} of them: wait until that is done")]
+    Shrinks {
+        /// How many it had.
+        from: u32,
+        /// How many it shall have.
+        to: u32,
+    },
     /// Too few would be left.
     #[error(
         "of its ISR {} would be left, {need} are needed (min ISR {required}, margin {margin})",
@@ -128,12 +138,12 @@ pub enum Why {
         margin: u32,
     },
     /// No leader could be elected.
-    #[error("of its voters {} would be left: no majority of {}", List(left), List(voters))]
+    #[error("of its voters {} would be left: no majority of {voters}", List(left))]
     NoMajority {
         /// Voters that stay and are well.
         left: BTreeSet<BrokerId>,
         /// All of that half.
-        voters: BTreeSet<BrokerId>,
+        voters: Half,
     },
 }
 
@@ -142,6 +152,15 @@ impl fmt::Display for Block {
         match &self.partition {
             Some((topic, partition)) => write!(f, "{topic}/{partition}: {}", self.why),
             None => write!(f, "metadata group: {}", self.why),
+        }
+    }
+}
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lost {
+            0 => List(&self.brokers).fmt(f),
+            lost => write!(f, "{} and {lost} on lost disks", List(&self.brokers)),
         }
     }
 }
@@ -156,22 +175,41 @@ impl fmt::Display for List<'_> {
 }
 
 /// All that stands against the broker's stop, in the order of the request; nothing if it may stop.
+///
+/// A broker that does not live costs a partition nothing by being restarted, unless the partition's leader has it in sync:
+/// then it lives for that one.
 pub fn judge(request: &Request) -> Vec<Block> {
     let gone: BTreeSet<BrokerId> = request.away.iter().copied().chain([request.broker]).collect();
     let mut blocks: Vec<Block> = Vec::new();
     for hosted in &request.partitions {
+        if !request.alive && !hosted.has_in_sync(request.broker) {
+            continue;
+        }
         let partition = Some((hosted.topic.clone(), hosted.partition));
         blocks.extend(hosted.block(&gone).map(|why| Block { partition, why }));
     }
     let MetadataGroup { voters, outgoing, synced } = &request.metadata;
-    let votes_there = voters.contains(&request.broker) || outgoing.contains(&request.broker);
-    if votes_there && let Some(why) = lost_majority([voters, outgoing], &gone, synced) {
+    let votes_there = [voters, outgoing].iter().any(|half| half.brokers.contains(&request.broker));
+    if request.alive
+        && votes_there
+        && let Some(why) = lost_majority([voters, outgoing], &gone, synced)
+    {
         blocks.push(Block { partition: None, why });
     }
     blocks
 }
 
+impl Half {
+    fn count(&self) -> usize {
+        self.brokers.len() + self.lost as usize
+    }
+}
+
 impl Hosted {
+    fn has_in_sync(&self, broker: BrokerId) -> bool {
+        self.confirmed.as_ref().is_some_and(|confirmed| confirmed.isr.contains(&broker))
+    }
+
     fn block(&self, gone: &BTreeSet<BrokerId>) -> Option<Why> {
         let margin = match self.policy {
             Policy::Forbid => return Some(Why::Forbidden),
@@ -179,6 +217,9 @@ impl Hosted {
             Policy::AllowUnavailable => 0,
             Policy::Margin(margin) => margin,
         };
+        if let Some(from) = self.shrinks_from {
+            return Some(Why::Shrinks { from, to: self.replicas });
+        }
         let Some(confirmed) = &self.confirmed else { return Some(Why::Unconfirmed) };
         if confirmed.age_ms > FRESH_MS {
             return Some(Why::Stale { age_ms: confirmed.age_ms });
@@ -203,15 +244,11 @@ impl Confirmed {
 }
 
 /// The first half in which those that stay and have all of it are no majority.
-fn lost_majority(
-    halves: [&BTreeSet<BrokerId>; 2],
-    gone: &BTreeSet<BrokerId>,
-    synced: &BTreeSet<BrokerId>,
-) -> Option<Why> {
-    halves.into_iter().filter(|half| !half.is_empty()).find_map(|voters| {
+fn lost_majority(halves: [&Half; 2], gone: &BTreeSet<BrokerId>, synced: &BTreeSet<BrokerId>) -> Option<Why> {
+    halves.into_iter().filter(|half| half.count() > 0).find_map(|voters| {
         let stays = |broker: &&BrokerId| !gone.contains(broker) && synced.contains(broker);
-        let left: BTreeSet<BrokerId> = voters.iter().filter(stays).copied().collect();
-        (left.len() <= voters.len() / 2).then(|| Why::NoMajority { left, voters: voters.clone() })
+        let left: BTreeSet<BrokerId> = voters.brokers.iter().filter(stays).copied().collect();
+        (left.len() <= voters.count() / 2).then(|| Why::NoMajority { left, voters: voters.clone() })
     })
 }
 

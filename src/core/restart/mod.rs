@@ -5,6 +5,8 @@
 
 mod judge;
 mod permits;
+mod policy;
 
-pub use judge::{Block, Confirmed, Hosted, MetadataGroup, Policy, Request, Why, judge};
-pub use permits::{Permit, PermitError, PermitId, Permits, Reason, Stage};
+pub use judge::{Block, Confirmed, FRESH_MS, Half, Hosted, MetadataGroup, Request, Why, judge};
+pub use permits::{Leave, Permit, PermitError, PermitId, Permits, Reason, Stage};
+pub use policy::{MARGIN_MAX, Policy};

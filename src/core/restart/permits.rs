@@ -51,14 +51,39 @@ pub struct Permit {
     pub pod_uid: String,
     /// Why.
     pub reason: Reason,
+    /// A person bears what its partitions pay.
+    pub allow_unavailable: bool,
     /// How far it has come.
     pub stage: Stage,
+}
+
+/// A leave that is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leave {
+    /// Who may stop.
+    pub broker: BrokerId,
+    /// The life that may end.
+    pub incarnation: Incarnation,
+    /// The pod it runs in.
+    pub pod_uid: String,
+    /// Why.
+    pub reason: Reason,
+    /// A person bears what its partitions pay.
+    pub allow_unavailable: bool,
+}
+
+impl Permit {
+    /// Whether that is a later life of its broker than the one that was to end.
+    pub fn is_over_with(&self, life: Incarnation) -> bool {
+        life.disk != self.incarnation.disk || life.start > self.incarnation.start
+    }
 }
 
 /// Why a permit is not changed as asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PermitError {
-    /// Others were given or ended since it was judged.
+    /// Others were given or ended since it was judged, or something else that it was judged by has changed.
     #[error("judged with version {judged} of the permits, which are at {now}: judge again")]
     Moved {
         /// What it was judged with.
@@ -112,9 +137,14 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// Grows with each change: a grant must have been judged with the newest.
+    /// Grows with each change, also of what else a permit is judged by: a grant must have been judged with the newest.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Something that permits are judged by has changed.
+    pub fn touch(&mut self) {
+        self.version += 1;
     }
 
     /// Those that are open, the oldest first.
@@ -127,20 +157,23 @@ impl Permits {
         self.open().map(|permit| permit.broker).collect()
     }
 
+    /// The one of that number.
+    pub fn get(&self, id: PermitId) -> Option<&Permit> {
+        self.open.get(&id)
+    }
+
+    /// The one that a broker holds for that pod.
+    pub fn held_by(&self, broker: BrokerId, pod_uid: &str) -> Option<&Permit> {
+        self.open().find(|permit| permit.broker == broker && permit.pod_uid == pod_uid)
+    }
+
     /// Lets a broker stop, if nothing has changed since that was judged with `judged`. Asked once more for the same pod, it
     /// is the same permit: the first answer may have been lost.
-    pub fn grant(
-        &mut self,
-        judged: u64,
-        broker: BrokerId,
-        incarnation: Incarnation,
-        pod_uid: &str,
-        reason: Reason,
-    ) -> Result<Permit, PermitError> {
-        let same = |permit: &&Permit| {
-            (permit.broker, permit.incarnation) == (broker, incarnation) && permit.pod_uid == pod_uid
-        };
-        if let Some(known) = self.open().find(same) {
+    pub fn grant(&mut self, judged: u64, leave: &Leave) -> Result<Permit, PermitError> {
+        let broker = leave.broker;
+        if let Some(known) = self.held_by(broker, &leave.pod_uid)
+            && known.incarnation == leave.incarnation
+        {
             return Ok(known.clone());
         }
         if judged != self.version {
@@ -150,8 +183,9 @@ impl Permits {
             return Err(PermitError::Open(broker));
         }
         self.last += 1;
-        let (id, stage, pod_uid) = (PermitId(self.last), Stage::Granted, pod_uid.to_owned());
-        let permit = Permit { id, broker, incarnation, pod_uid, reason, stage };
+        let Leave { incarnation, pod_uid, reason, allow_unavailable, .. } = leave.clone();
+        let (id, stage) = (PermitId(self.last), Stage::Granted);
+        let permit = Permit { id, broker, incarnation, pod_uid, reason, allow_unavailable, stage };
         self.open.insert(id, permit.clone());
         self.version += 1;
         Ok(permit)
@@ -185,9 +219,8 @@ impl Permits {
     /// A later life of the broker is back in every ISR.
     pub fn close(&mut self, id: PermitId, back: Incarnation) -> Result<Permit, PermitError> {
         let permit = self.open.get(&id).ok_or(PermitError::Unknown(id))?;
-        let life = permit.incarnation;
-        if back == life || (back.disk == life.disk && back.start < life.start) {
-            return Err(PermitError::SameLife { id, broker: permit.broker, life });
+        if !permit.is_over_with(back) {
+            return Err(PermitError::SameLife { id, broker: permit.broker, life: permit.incarnation });
         }
         Ok(self.end(id))
     }

@@ -114,7 +114,7 @@ impl From<&Permits> for PermitsReport {
 
 impl From<&Permit> for PermitReport {
     fn from(permit: &Permit) -> Self {
-        let Permit { id, broker, incarnation: _, pod_uid, reason, stage } = permit;
+        let Permit { id, broker, pod_uid, reason, stage, .. } = permit;
         Self { id: *id, broker: *broker, pod_uid: pod_uid.clone(), reason: *reason, stage: *stage }
     }
 }
@@ -132,13 +132,17 @@ mod tests {
 
     use super::*;
     use crate::ids::{DiskId, Incarnation};
+    use crate::restart::Leave;
     use uuid::Uuid;
 
     #[test]
     fn bodies_read_as_documented() {
         let mut permits = Permits::default();
         let life = Incarnation { disk: DiskId(Uuid::nil()), start: 4 };
-        permits.grant(0, BrokerId(2), life, "uid-2", Reason::ScaleDown).unwrap();
+        let (broker, pod_uid) = (BrokerId(2), "uid-2".to_owned());
+        let reason = Reason::ScaleDown;
+        let leave = Leave { broker, incarnation: life, pod_uid, reason, allow_unavailable: false };
+        permits.grant(0, &leave).unwrap();
         let open =
             json!([{"id": 1, "broker": 2, "podUid": "uid-2", "reason": "scaleDown", "stage": "granted"}]);
         let told = serde_json::to_value(PermitsReport::from(&permits)).unwrap();

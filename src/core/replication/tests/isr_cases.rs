@@ -89,6 +89,27 @@ fn trailing_where_the_high_watermark_waits_does_not_flap_either() {
 }
 
 #[test]
+fn who_had_the_end_of_a_second_ago_is_told_from_who_had_not() {
+    let mut trail = Trail::new(BY_TIME);
+    trail.run(0, 20_000);
+    let had = |behind| trail.tracker.had_end_within(trail.now_ms - behind, 1_000, trail.now_ms);
+    assert!(had(0) && had(500) && had(900));
+    assert!(!had(1_002) && !had(5_000) && !had(19_000));
+    let (voters, end) = ([ONE, TWO], entry(7));
+    let start = Leadership {
+        leader: ONE,
+        voters: &voters,
+        last_known_isr: &voters,
+        alive: &voters,
+        end,
+        epoch_start: 7,
+        high_watermark: 0,
+    };
+    let new = IsrTracker::initialize(BY_TIME, start, 100);
+    assert!(new.had_end_within(7, 1_000, 100) && !new.had_end_within(6, 1_000, 100), "of the epoch before");
+}
+
+#[test]
 fn exactly_at_the_time_limit_stays_and_one_beyond_leaves() {
     let mut tracker = in_sync(IsrConfig::default(), entry(5));
     tracker.leader_appended(entry(6), 70);

@@ -8,6 +8,10 @@ fn brokers(ids: &[u32]) -> BTreeSet<BrokerId> {
     ids.iter().map(|id| BrokerId(*id)).collect()
 }
 
+fn half(ids: &[u32]) -> Half {
+    Half { brokers: brokers(ids), lost: 0 }
+}
+
 /// A partition on these brokers, all in sync, whose min ISR is 2.
 fn whole(replicas: &[u32]) -> Confirmed {
     Confirmed {
@@ -17,20 +21,22 @@ fn whole(replicas: &[u32]) -> Confirmed {
         required: 2,
         isr: brokers(replicas),
         synced: brokers(replicas),
-        voters: brokers(replicas),
-        outgoing: BTreeSet::new(),
+        voters: half(replicas),
+        outgoing: Half::default(),
     }
 }
 
 fn hosted(replicas: u32, confirmed: Confirmed) -> Hosted {
     let (topic, policy, confirmed) = ("orders".to_owned(), Policy::Margin(0), Some(confirmed));
-    Hosted { group: GroupId(16), topic, partition: 4, replicas, policy, confirmed }
+    let shrinks_from = None;
+    Hosted { group: GroupId(16), topic, partition: 4, replicas, shrinks_from, policy, confirmed }
 }
 
 fn asked(broker: u32, away: &[u32], hosted: Hosted) -> Request {
     let metadata =
-        MetadataGroup { voters: brokers(&[1, 2, 3]), outgoing: BTreeSet::new(), synced: brokers(&[1, 2, 3]) };
-    Request { broker: BrokerId(broker), away: brokers(away), partitions: vec![hosted], metadata }
+        MetadataGroup { voters: half(&[1, 2, 3]), outgoing: Half::default(), synced: brokers(&[1, 2, 3]) };
+    let (broker, away) = (BrokerId(broker), brokers(away));
+    Request { broker, alive: true, away, partitions: vec![hosted], metadata }
 }
 
 fn said(request: &Request) -> Vec<String> {
@@ -83,12 +89,22 @@ fn both_halves_of_a_change_keep_a_majority() {
     let change = Confirmed {
         isr: brokers(&[1, 2, 3]),
         synced: brokers(&[1, 2, 3, 4]),
-        outgoing: brokers(&[1, 4, 5]),
+        outgoing: half(&[1, 4, 5]),
         ..whole(&[1, 2, 3])
     };
     assert_eq!(
         said(&asked(1, &[], hosted(3, change))),
         ["orders/4: of its voters [4] would be left: no majority of [1, 4, 5]"]
+    );
+}
+
+#[test]
+fn voters_that_no_broker_has_any_more_count_against_a_majority() {
+    let voters = Half { lost: 2, ..half(&[1, 2, 3]) };
+    let lost = Confirmed { voters, required: 1, ..whole(&[1, 2, 3]) };
+    assert_eq!(
+        said(&asked(1, &[], hosted(5, lost))),
+        ["orders/4: of its voters [2, 3] would be left: no majority of [1, 2, 3] and 2 on lost disks"]
     );
 }
 
@@ -99,7 +115,7 @@ fn a_topic_says_what_it_bears() {
     assert_eq!(with(Policy::Margin(0), alone.clone()).len(), 1);
     assert!(with(Policy::AllowUnavailable, alone).is_empty());
     let three = hosted(3, whole(&[1, 2, 3]));
-    assert_eq!(with(Policy::Forbid, three.clone()), ["orders/4: its topic's restartPolicy is forbid"]);
+    assert_eq!(with(Policy::Forbid, three.clone()), ["orders/4: its topic's restart.policy is forbid"]);
     assert_eq!(
         with(Policy::Margin(1), three.clone()),
         ["orders/4: of its ISR [2, 3] would be left, 3 are needed (min ISR 2, margin 1)"]
@@ -108,64 +124,28 @@ fn a_topic_says_what_it_bears() {
     assert!(!said(&asked(1, &[2], two_gone)).is_empty(), "with more than one replica it is not unavailable");
 }
 
-#[derive(Clone, Debug)]
-struct Cluster {
-    partitions: Vec<Hosted>,
-    not_well: BTreeSet<BrokerId>,
+#[test]
+fn the_absence_of_a_broker_that_does_not_live_is_a_fact_already() {
+    let dead = |hosted| Request { alive: false, ..asked(1, &[1, 2], hosted) };
+    let without = Confirmed { isr: brokers(&[3]), ..whole(&[1, 2, 3]) };
+    assert_eq!(said(&dead(hosted(3, without))), Vec::<String>::new());
+    let nobody_leads = Hosted { confirmed: None, ..hosted(3, whole(&[1, 2, 3])) };
+    assert!(said(&dead(nobody_leads)).is_empty());
+    let lives_for_its_leader = said(&dead(hosted(3, whole(&[1, 2, 3]))));
+    assert_eq!(
+        lives_for_its_leader,
+        ["orders/4: of its ISR [3] would be left, 2 are needed (min ISR 2, margin 0)"]
+    );
 }
 
-fn subset(of: BTreeSet<BrokerId>) -> impl Strategy<Value = BTreeSet<BrokerId>> {
-    let all: Vec<BrokerId> = of.into_iter().collect();
-    prop::collection::vec(prop::bool::weighted(0.9), all.len())
-        .prop_map(move |kept| all.iter().zip(kept).filter(|(_, kept)| *kept).map(|(id, _)| *id).collect())
+#[test]
+fn a_partition_that_is_to_have_fewer_replicas_waits_for_that() {
+    let shrinks = Hosted { shrinks_from: Some(3), ..hosted(2, whole(&[1, 2, 3])) };
+    assert_eq!(
+        said(&asked(1, &[], shrinks)),
+        ["orders/4: its replicas are moving, from 3 to 2 of them: wait until that is done"]
+    );
 }
 
-fn partition() -> impl Strategy<Value = Hosted> {
-    let replicas = prop::collection::btree_set((1u32..8).prop_map(BrokerId), 1..5);
-    let drawn = replicas.prop_flat_map(|replicas| {
-        let required = 1..=replicas.len() as u32;
-        (Just(replicas.clone()), subset(replicas.clone()), subset(replicas), required, 0u32..2)
-    });
-    drawn.prop_map(|(replicas, isr, synced, required, margin)| {
-        let count = replicas.len() as u32;
-        let confirmed = Confirmed { required, isr, synced, voters: replicas, ..whole(&[]) };
-        Hosted { policy: Policy::Margin(margin), ..hosted(count, confirmed) }
-    })
-}
-
-fn cluster() -> impl Strategy<Value = Cluster> {
-    let not_well = prop::collection::btree_set((1u32..8).prop_map(BrokerId), 0..2);
-    (prop::collection::vec(partition(), 1..8), not_well)
-        .prop_map(|(partitions, not_well)| Cluster { partitions, not_well })
-}
-
-proptest! {
-    /// Everybody asks in turn, and those who are let stop all at once.
-    #[test]
-    fn those_who_may_stop_may_all_be_gone_at_once(cluster in cluster(), order in Just((1u32..8).collect::<Vec<_>>()).prop_shuffle()) {
-        let mut away = cluster.not_well.clone();
-        let mut granted = BTreeSet::new();
-        for broker in order.into_iter().map(BrokerId) {
-            let on = |hosted: &&Hosted| hosted.confirmed.as_ref().is_some_and(|c| c.voters.contains(&broker));
-            let partitions: Vec<Hosted> = cluster.partitions.iter().filter(on).cloned().collect();
-            let request = Request { broker, away: away.clone(), partitions, ..asked(1, &[], cluster.partitions[0].clone()) };
-            if judge(&request).is_empty() {
-                granted.insert(broker);
-                away.insert(broker);
-            }
-        }
-        for hosted in &cluster.partitions {
-            let confirmed = hosted.confirmed.as_ref().unwrap();
-            if confirmed.voters.is_disjoint(&granted) {
-                continue;
-            }
-            let stay = |broker: &&BrokerId| !away.contains(broker) && confirmed.synced.contains(broker);
-            let left = confirmed.isr.iter().filter(stay).count();
-            prop_assert!(left >= confirmed.required as usize, "{hosted:?} without {away:?}");
-            let votes = confirmed.voters.iter().filter(stay).count();
-            prop_assert!(votes > confirmed.voters.len() / 2, "{hosted:?} without {away:?}");
-        }
-        let votes = [1, 2, 3].iter().filter(|id| !away.contains(&BrokerId(**id))).count();
-        prop_assert!(votes >= 2 || brokers(&[1, 2, 3]).is_disjoint(&granted));
-    }
-}
+#[path = "judged_permits.rs"]
+mod judged_permits;

@@ -8,27 +8,41 @@ fn life(start: u64) -> Incarnation {
     Incarnation { disk: DiskId(Uuid::nil()), start }
 }
 
+fn leave(broker: u32, start: u64, pod_uid: &str) -> Leave {
+    let (broker, incarnation, pod_uid) = (BrokerId(broker), life(start), pod_uid.to_owned());
+    Leave { broker, incarnation, pod_uid, reason: Reason::Rollout, allow_unavailable: false }
+}
+
 fn granted() -> (Permits, PermitId) {
     let mut permits = Permits::default();
-    let id = permits.grant(0, BrokerId(1), life(4), "uid-1", Reason::Rollout).unwrap().id;
+    let id = permits.grant(0, &leave(1, 4, "uid-1")).unwrap().id;
     (permits, id)
 }
 
 #[test]
 fn of_two_that_were_judged_on_one_state_the_second_is_refused() {
     let (mut permits, _) = granted();
-    let second = permits.grant(0, BrokerId(2), life(1), "uid-2", Reason::Eviction);
+    let second = permits.grant(0, &leave(2, 1, "uid-2"));
     assert_eq!(
         second.unwrap_err().to_string(),
         "judged with version 0 of the permits, which are at 1: judge again"
     );
     let judged = permits.version();
-    permits.grant(judged, BrokerId(2), life(1), "uid-2", Reason::Eviction).unwrap();
+    permits.grant(judged, &leave(2, 1, "uid-2")).unwrap();
     assert_eq!(permits.holders(), [BrokerId(1), BrokerId(2)].into());
-    let again = permits.grant(0, BrokerId(2), life(1), "uid-2", Reason::Eviction);
+    let again = permits.grant(0, &leave(2, 1, "uid-2"));
     assert_eq!(again.unwrap().id, PermitId(2), "its answer was lost");
-    let other = permits.grant(permits.version(), BrokerId(2), life(1), "uid-3", Reason::Eviction);
+    let other = permits.grant(permits.version(), &leave(2, 1, "uid-3"));
     assert_eq!(other, Err(PermitError::Open(BrokerId(2))));
+}
+
+#[test]
+fn what_was_judged_before_something_changed_is_refused() {
+    let mut permits = Permits::default();
+    let judged = permits.version();
+    permits.touch();
+    let late = permits.grant(judged, &leave(1, 4, "uid-1"));
+    assert_eq!(late, Err(PermitError::Moved { judged, now: judged + 1 }));
 }
 
 #[test]
