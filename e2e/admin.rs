@@ -34,6 +34,11 @@ pub fn post(address: SocketAddr, path: &str, body: &Value) -> Result<Answer, Str
     ask(address, "POST", path, &body.to_string())
 }
 
+/// `PATCH path` with a JSON body.
+pub fn patch(address: SocketAddr, path: &str, body: &Value) -> Result<Answer, String> {
+    ask(address, "PATCH", path, &body.to_string())
+}
+
 /// `DELETE path`.
 pub fn delete(address: SocketAddr, path: &str) -> Result<Answer, String> {
     ask(address, "DELETE", path, "")

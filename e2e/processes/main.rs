@@ -13,6 +13,7 @@ mod lag;
 mod links;
 mod many_moves;
 mod membership;
+mod permits;
 mod quiet;
 mod racks;
 mod recovery;

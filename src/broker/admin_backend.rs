@@ -11,7 +11,11 @@ use chronik_core::metadata::{
     AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal,
     RefusalCode, TopicRef, TopicReplicas,
 };
-use chronik_core::view::{ClusterReport, PartitionState, RecoverBody, RecoveryReport, TopicReport};
+use chronik_core::restart::PermitId;
+use chronik_core::view::{
+    ClusterReport, PartitionState, PermitAnswer, PermitBody, PermitRefused, PermitsReport, PodBody,
+    RecoverBody, RecoveryReport, TopicReport,
+};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -21,6 +25,7 @@ use crate::local::LocalBroker;
 use crate::metrics::{LedPartition, Metrics, Queue};
 use crate::peer::{Lane, PeerCounts, PeerHandle};
 use crate::replica::{Known, Leadership, ProposeError, Shared};
+use crate::restart::Restarts;
 
 mod recovery;
 
@@ -33,13 +38,20 @@ pub struct AdminOf {
     metrics: Arc<Metrics>,
     peers: PeerHandle,
     shared: Shared,
+    restarts: Restarts,
     was_ready: AtomicBool,
 }
 
 impl AdminOf {
     /// The admin side of a broker.
-    pub fn new(local: Arc<LocalBroker>, metrics: Arc<Metrics>, peers: PeerHandle, shared: Shared) -> Self {
-        Self { local, metrics, peers, shared, was_ready: AtomicBool::new(false) }
+    pub fn new(
+        local: Arc<LocalBroker>,
+        metrics: Arc<Metrics>,
+        peers: PeerHandle,
+        shared: Shared,
+        restarts: Restarts,
+    ) -> Self {
+        Self { local, metrics, peers, shared, restarts, was_ready: AtomicBool::new(false) }
     }
 
     async fn propose(&self, command: Command) -> Result<(), Problem> {
@@ -131,6 +143,7 @@ impl AdminOf {
         metrics.set_learner_bytes(count(&counts.learner_bytes));
         metrics.set_peer_bytes("control", control.bytes_sent, control.bytes_received);
         metrics.set_peer_bytes("bulk", bulk.bytes_sent, bulk.bytes_received);
+        metrics.set_permits_open(cluster.permits().open().count());
         let others = cluster.brokers().filter(|broker| broker.id != self.local.id);
         metrics.set_peers_up(others.filter(|broker| self.shared.liveness.is_up(broker.id)).count());
         let leads = *self.shared.metadata_leader.borrow() == Some(self.local.id);
@@ -234,6 +247,22 @@ impl AdminBackend for AdminOf {
         self.local.engine.drain().await;
     }
 
+    fn permits(&self) -> PermitsReport {
+        self.restarts.report()
+    }
+
+    async fn ask_permit(&self, body: PermitBody) -> Result<PermitAnswer, PermitRefused> {
+        self.restarts.ask(body).await
+    }
+
+    async fn begin_permit(&self, id: PermitId, body: PodBody) -> Result<PermitAnswer, PermitRefused> {
+        self.restarts.begin(id, body).await
+    }
+
+    async fn abort_permit(&self, id: PermitId, body: PodBody) -> Result<PermitAnswer, PermitRefused> {
+        self.restarts.abort(id, body).await
+    }
+
     async fn recovery(&self) -> RecoveryReport {
         recovery::report(&self.local).await
     }
@@ -260,7 +289,7 @@ fn problem(error: ProposeError) -> Problem {
 
 fn refused(refusal: Refusal) -> Problem {
     let status = match refusal.code {
-        RefusalCode::TopicExists => StatusCode::CONFLICT,
+        RefusalCode::TopicExists | RefusalCode::PermitOpen => StatusCode::CONFLICT,
         RefusalCode::UnknownTopic | RefusalCode::UnknownTopicId => StatusCode::NOT_FOUND,
         _ => StatusCode::BAD_REQUEST,
     };

@@ -22,7 +22,7 @@ pub enum Word {
     Hello(BrokerId, Hello),
     /// It refuses this broker: these are its words.
     Outcast(RefusalKind, String),
-    /// A command it forwards or its hello behind [`ASK_HELLO`], and where the reply goes.
+    /// A command it forwards, its hello behind [`ASK_HELLO`] or a question about restarts, and where the reply goes.
     Request(BrokerId, Bytes, tokio::sync::oneshot::Sender<Bytes>),
 }
 

@@ -27,6 +27,7 @@ use crate::replica::{
     Clock, EngineConfig, EngineCounts, EngineHandle, Event, Liveness, Machine, Partitions, ProposeError,
     Proposer, Reports, Running, Shared, SystemClock, Views, channel,
 };
+use crate::restart::{self, Restarts};
 use crate::server::{self, ListenerSpec, Plaintext, Server, ServerSettings};
 use crate::settings::Settings;
 use crate::stored_metadata;
@@ -108,6 +109,7 @@ struct Parts {
     running: Running,
     peers: PeerHandle,
     proposer: Proposer,
+    restarts: Restarts,
     handlers: Arc<Handlers>,
     kafka: Server,
     admin: AdminServer,
@@ -187,7 +189,17 @@ impl Parts {
         });
         let answer_bytes = usize::try_from(settings.clients.max_answer_memory_bytes).unwrap_or(usize::MAX);
         let handlers = Handlers::new(Arc::clone(&local) as _, Arc::clone(&metrics), answer_bytes);
-        let admin = admin::serve(admin_socket, AdminOf::new(local, metrics, peers.clone(), shared.clone()))?;
+        let restarts = Restarts::new(restart::Parts {
+            own,
+            shared: shared.clone(),
+            engine: engine.clone(),
+            proposer: proposer.clone(),
+            peers: Arc::new(PeerTransport(peers.clone())),
+            topics: settings.topic_defaults(),
+            metrics: Arc::clone(&metrics),
+        });
+        let backend = AdminOf::new(local, metrics, peers.clone(), shared.clone(), restarts.clone());
+        let admin = admin::serve(admin_socket, backend)?;
         remembered(&shared, known).await?;
         let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;
         Ok(Parts {
@@ -198,6 +210,7 @@ impl Parts {
             running,
             peers,
             proposer,
+            restarts,
             handlers,
             kafka,
             admin,
@@ -219,6 +232,7 @@ impl Parts {
             self.say.clone(),
             self.folder.identity.disk,
         ));
+        let keeping = tokio::spawn(self.restarts.clone().keep());
         let registration = tokio::spawn(self.register());
         let engine_end = self.running.end();
         let ended = tokio::select! {
@@ -229,6 +243,7 @@ impl Parts {
         };
         book.abort();
         asking.abort();
+        keeping.abort();
         if ended.is_ok() {
             self.leave().await;
         }
@@ -274,6 +289,12 @@ impl Parts {
                         self.hear(&mut birth, from, &hello);
                     }
                     let _ = reply.send(Hello::to(from, disk, &self.shared).encode());
+                }
+                Word::Request(_, payload, reply) if payload.starts_with(restart::RESTART) => {
+                    let restarts = self.restarts.clone();
+                    tokio::spawn(async move {
+                        reply.send(restarts.serve(&payload[restart::RESTART.len()..]).await)
+                    });
                 }
                 Word::Request(_, payload, reply) => {
                     let proposer = self.proposer.clone();

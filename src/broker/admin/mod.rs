@@ -3,6 +3,7 @@
 mod answer;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod permits;
 mod routes;
 mod socket;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -17,7 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_core::ids::GroupId;
-use chronik_core::view::{ClusterReport, RecoverBody, RecoveryReport, TopicReport};
+use chronik_core::restart::PermitId;
+use chronik_core::view::{
+    ClusterReport, PermitAnswer, PermitBody, PermitRefused, PermitsReport, PodBody, RecoverBody,
+    RecoveryReport, TopicReport,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinHandle;
@@ -65,6 +70,25 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn delete(&self, name: String) -> impl Future<Output = Result<(), Problem>> + Send;
     /// Moves leaderships away from this broker.
     fn drain(&self) -> impl Future<Output = ()> + Send;
+    /// Permits to stop that are open.
+    fn permits(&self) -> PermitsReport;
+    /// Asks whether a broker may stop.
+    fn ask_permit(
+        &self,
+        body: PermitBody,
+    ) -> impl Future<Output = Result<PermitAnswer, PermitRefused>> + Send;
+    /// A permit is made use of.
+    fn begin_permit(
+        &self,
+        id: PermitId,
+        body: PodBody,
+    ) -> impl Future<Output = Result<PermitAnswer, PermitRefused>> + Send;
+    /// A permit was not made use of after all.
+    fn abort_permit(
+        &self,
+        id: PermitId,
+        body: PodBody,
+    ) -> impl Future<Output = Result<PermitAnswer, PermitRefused>> + Send;
     /// Partitions with a replica here, as they could go on from it alone.
     fn recovery(&self) -> impl Future<Output = RecoveryReport> + Send;
     /// Has partitions go on from the replicas here alone; gives those, as they were before.

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::answer::Problem;
-use super::{Admin, AdminBackend, ConfigChanges, MAX_LARGE_ANSWERS, TURN, watch};
+use super::{Admin, AdminBackend, ConfigChanges, MAX_LARGE_ANSWERS, TURN, permits, watch};
 
 /// Longest request body.
 const MAX_BODY: usize = 1 << 20;
@@ -61,9 +61,9 @@ struct ListQuery {
     partitions: bool,
 }
 
-type Shared<B> = State<Arc<Admin<B>>>;
+pub(super) type Shared<B> = State<Arc<Admin<B>>>;
 type Named = Result<Path<String>, PathRejection>;
-type Sent = Result<Bytes, BytesRejection>;
+pub(super) type Sent = Result<Bytes, BytesRejection>;
 
 pub(super) fn router<B: AdminBackend>(admin: Arc<Admin<B>>) -> Router {
     Router::new()
@@ -75,6 +75,9 @@ pub(super) fn router<B: AdminBackend>(admin: Arc<Admin<B>>) -> Router {
         .route("/v1/topics/{name}", get(topic::<B>).patch(alter::<B>).delete(delete::<B>))
         .route("/v1/watch", get(watch::watch::<B>))
         .route("/v1/drain", post(drain::<B>))
+        .route("/v1/permits", get(permits::open::<B>).post(permits::ask::<B>))
+        .route("/v1/permits/{id}/begin", post(permits::begin::<B>))
+        .route("/v1/permits/{id}/abort", post(permits::abort::<B>))
         .route("/v1/recovery", get(recovery::<B>).post(recover::<B>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -192,7 +195,7 @@ async fn recover<B: AdminBackend>(State(admin): Shared<B>, body: Sent) -> Result
 async fn unknown_path(uri: axum::http::Uri) -> Problem {
     let message = format!(
         "no such path: {}; there are /livez, /readyz, /metrics, /v1/cluster, /v1/topics, /v1/topics/NAME, \
-         /v1/watch, /v1/drain and /v1/recovery",
+         /v1/watch, /v1/drain, /v1/permits and /v1/recovery",
         uri.path()
     );
     Problem::new(StatusCode::NOT_FOUND, "unknown_path", message)
@@ -203,7 +206,7 @@ async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Probl
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
 }
 
-fn parse<T: DeserializeOwned>(body: Sent) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(body: Sent) -> Result<T, Problem> {
     let body = body.map_err(|rejection| {
         let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             "body_too_large"

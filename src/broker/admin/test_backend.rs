@@ -9,11 +9,13 @@ use axum::http::StatusCode;
 use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, GroupId, Incarnation, ReplicaId, TopicId};
 use chronik_core::metadata::{
-    AlterTopicConfigs, Broker, ClusterState, Command, CreatePartitions, CreateTopic, DeleteTopic,
-    FeatureRange, Listener, NewPartitions, RefusalCode, TopicRef, TopicReplicas,
+    AlterTopicConfigs, Applied, Broker, ChangePermit, ClusterState, Command, CreatePartitions, CreateTopic,
+    DeleteTopic, FeatureRange, Listener, NewPartitions, RefusalCode, TopicRef, TopicReplicas,
 };
+use chronik_core::restart::{Leave, PermitId};
 use chronik_core::view::{
-    ClusterReport, PartitionView, RecoverBody, RecoveryReport, TopicReport, ViewVersion,
+    ClusterReport, PartitionView, PermitAnswer, PermitBody, PermitProblem, PermitRefused, PermitsReport,
+    PodBody, RecoverBody, RecoveryReport, TopicReport, ViewVersion,
 };
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
@@ -147,13 +149,26 @@ impl TestBackend {
         self.shared.views.publish(view, self.clock.now().ms);
     }
 
-    fn apply(&self, command: Command) -> Result<(), Problem> {
+    fn change(&self, change: ChangePermit, otherwise: &str) -> Result<PermitAnswer, PermitRefused> {
+        match self.applied(Command::ChangePermit(change)) {
+            Applied::PermitChanged { permit, .. } => {
+                Ok(PermitAnswer { permit: Some((&permit).into()), blocks: Vec::new() })
+            }
+            _ => Err(refused(otherwise)),
+        }
+    }
+
+    fn applied(&self, command: Command) -> Applied {
         let mut applied = None;
         self.shared.cluster.send_modify(|state| {
             let next = state.applied() + 1;
             applied = Some(Arc::make_mut(state).apply(next, &command));
         });
-        applied.unwrap().into_result().map(drop).map_err(|refusal| {
+        applied.unwrap()
+    }
+
+    fn apply(&self, command: Command) -> Result<(), Problem> {
+        self.applied(command).into_result().map(drop).map_err(|refusal| {
             let status = match refusal.code {
                 RefusalCode::TopicExists => StatusCode::CONFLICT,
                 RefusalCode::UnknownTopic => StatusCode::NOT_FOUND,
@@ -170,6 +185,11 @@ impl TestBackend {
             Problem { status: status.as_u16(), error: Box::new(error) }
         })
     }
+}
+
+fn refused(code: &str) -> PermitRefused {
+    let error = PermitProblem { code: code.to_owned(), message: "no".to_owned() };
+    PermitRefused { error, blocks: Vec::new(), blocked: 0 }
 }
 
 fn everyone() -> BTreeSet<BrokerId> {
@@ -248,6 +268,28 @@ impl AdminBackend for Arc<TestBackend> {
 
     async fn drain(&self) {
         self.drains.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn permits(&self) -> PermitsReport {
+        self.shared.cluster.borrow().permits().into()
+    }
+
+    /// Judges nothing: what metadata allows is granted.
+    async fn ask_permit(&self, body: PermitBody) -> Result<PermitAnswer, PermitRefused> {
+        let state = Arc::clone(&self.shared.cluster.borrow());
+        let Some(registered) = state.broker(body.broker) else { return Err(refused("unknown_broker")) };
+        let (broker, incarnation, reason) = (body.broker, registered.incarnation(), body.reason);
+        let (pod_uid, allow_unavailable) = (body.pod_uid, body.allow_unavailable);
+        let leave = Leave { broker, incarnation, pod_uid, reason, allow_unavailable };
+        self.change(ChangePermit::Grant { judged: state.permits().version(), leave }, "permit_refused")
+    }
+
+    async fn begin_permit(&self, permit: PermitId, body: PodBody) -> Result<PermitAnswer, PermitRefused> {
+        self.change(ChangePermit::Begin { permit, pod_uid: body.pod_uid }, "other_pod")
+    }
+
+    async fn abort_permit(&self, permit: PermitId, body: PodBody) -> Result<PermitAnswer, PermitRefused> {
+        self.change(ChangePermit::Abort { permit, pod_uid: body.pod_uid }, "unknown_permit")
     }
 
     async fn recovery(&self) -> RecoveryReport {

@@ -232,3 +232,42 @@ async fn connections_are_bounded_and_those_that_stand_still_are_closed() {
     assert_eq!(request(&at.to_string(), "GET", "/", "").await, (200, "hello".into()));
     server.abort();
 }
+
+#[tokio::test]
+async fn permits_are_asked_for_begun_aborted_and_listed() {
+    let (_server, at, _backend) = start().await;
+    let asked = json!({"broker": 2, "podUid": "uid-2", "reason": "rollout"}).to_string();
+    let (status, answer) = request(&at, "POST", "/v1/permits", &asked).await;
+    let granted: Value = serde_json::from_str(&answer).unwrap();
+    let permit = json!({"id": 1, "broker": 2, "podUid": "uid-2", "reason": "rollout", "stage": "granted"});
+    assert_eq!((status, granted), (200, json!({"permit": permit, "blocks": []})));
+    let pod = |uid: &str| json!({"podUid": uid}).to_string();
+    let (status, answer) = request(&at, "POST", "/v1/permits/1/begin", &pod("uid-9")).await;
+    assert_eq!((status, error(&answer)["code"].as_str()), (409, Some("other_pod")));
+    let (status, answer) = request(&at, "POST", "/v1/permits/1/begin", &pod("uid-2")).await;
+    let begun: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &begun["permit"]["stage"]), (200, &json!("begun")));
+    let (_, answer) = request(&at, "GET", "/v1/permits", "").await;
+    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["open"], json!([begun["permit"]]));
+    assert_eq!(request(&at, "POST", "/v1/permits/1/abort", &pod("uid-2")).await.0, 200);
+    let (status, answer) = request(&at, "POST", "/v1/permits/1/abort", &pod("uid-2")).await;
+    assert_eq!((status, error(&answer)["code"].as_str()), (404, Some("unknown_permit")));
+    let (_, answer) = request(&at, "GET", "/v1/permits", "").await;
+    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["open"], json!([]));
+}
+
+#[tokio::test]
+async fn a_permit_asked_for_in_wrong_words_is_refused_by_name() {
+    let (_server, at, _backend) = start().await;
+    for (path, body, names) in [
+        ("/v1/permits", r#"{"broker": 2, "reason": "rollout"}"#, "podUid"),
+        ("/v1/permits", r#"{"broker": 2, "podUid": "u", "reason": "mood"}"#, "scaleDown"),
+        ("/v1/permits", r#"{"broker": 2, "podUid": "u", "reason": "asked", "force": true}"#, "force"),
+        ("/v1/permits/x/begin", r#"{"podUid": "u"}"#, "x"),
+        ("/v1/permits/1/begin", "{}", "podUid"),
+    ] {
+        let (status, answer) = request(&at, "POST", path, body).await;
+        let message = error(&answer)["message"].to_string();
+        assert!(status == 400 && message.contains(names), "{path}: {status} {answer}");
+    }
+}

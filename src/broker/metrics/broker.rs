@@ -34,6 +34,32 @@ impl Queue {
     }
 }
 
+/// What became of a request for a permit to stop, or of a permit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum PermitOutcome {
+    Granted,
+    Blocked,
+    TakenBack,
+    Begun,
+    Closed,
+    Aborted,
+}
+
+impl PermitOutcome {
+    /// Its label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Blocked => "blocked",
+            Self::TakenBack => "taken_back",
+            Self::Begun => "begun",
+            Self::Closed => "closed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
 /// See the module.
 pub struct BrokerMetrics {
     sync_seconds: Histogram,
@@ -55,6 +81,8 @@ pub struct BrokerMetrics {
     learner_bytes: IntCounter,
     metadata_applied: IntGauge,
     metadata_leader: IntGauge,
+    permits_open: IntGauge,
+    permits: IntCounterVec,
 }
 
 /// The connections of one listener.
@@ -166,6 +194,17 @@ impl BrokerMetrics {
                 "chronik_metadata_leader",
                 "1 on the leader of the metadata group, 0 elsewhere.",
             )?,
+            permits_open: gauge(
+                r,
+                "chronik_permits_open",
+                "Permits to stop that are open, as applied here.",
+            )?,
+            permits: counters(
+                r,
+                "chronik_permits_total",
+                &["outcome"],
+                "What became of permits to stop and of requests for one, counted by the metadata leader.",
+            )?,
         })
     }
 
@@ -234,6 +273,16 @@ impl BrokerMetrics {
     pub fn set_raft_messages(&self, metadata: u64, partitions: u64) {
         raise(&self.raft_messages.with_label_values(&["metadata"]), metadata);
         raise(&self.raft_messages.with_label_values(&["partitions"]), partitions);
+    }
+
+    /// What became of a permit to stop.
+    pub fn permit(&self, outcome: PermitOutcome) {
+        self.permits.with_label_values(&[outcome.name()]).inc();
+    }
+
+    /// Permits to stop that are open.
+    pub fn set_permits_open(&self, count: usize) {
+        self.permits_open.set(value(count));
     }
 
     /// How far metadata is applied here, and whether this broker leads its group.

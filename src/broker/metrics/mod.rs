@@ -11,7 +11,7 @@ mod requests;
 
 use prometheus::{Registry, TextEncoder};
 
-pub use broker::{BrokerMetrics, ListenerMetrics, MemoryMetrics, OpenConnection, Queue};
+pub use broker::{BrokerMetrics, ListenerMetrics, MemoryMetrics, OpenConnection, PermitOutcome, Queue};
 pub use partitions::{LedPartition, PartitionMetrics};
 pub use requests::{ApiMetrics, RequestMetrics, Timed};
 

@@ -1,5 +1,6 @@
 //! The engine's thread: waits for events, runs rounds, keeps the ticks. Holds no rule of replication.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chronik_core::ids::{BrokerId, GroupId};
+use chronik_core::restart::Confirmed;
 use chronik_core::view::PartitionRecovery;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -116,6 +118,14 @@ impl EngineHandle {
     pub async fn recoverable(&self) -> Vec<PartitionRecovery> {
         let (reply, told) = oneshot::channel();
         self.submit(Event::Recoverable { reply });
+        told.await.unwrap_or_default()
+    }
+
+    /// What leaders here say of those groups, at most [`GROUPS_PER_QUESTION`](super::GROUPS_PER_QUESTION), once majorities
+    /// say that they lead; nothing from an engine that has stopped.
+    pub async fn confirm(&self, groups: Vec<GroupId>) -> BTreeMap<GroupId, Confirmed> {
+        let (reply, told) = oneshot::channel();
+        self.submit(Event::Confirm { groups, reply });
         told.await.unwrap_or_default()
     }
 

@@ -7,6 +7,7 @@ use chronik_core::view::PartitionRecovery;
 use tokio::sync::oneshot;
 
 use super::append::{AppendReply, AppendRequest};
+use super::engine::ConfirmReply;
 use super::liveness::Loss;
 use super::metadata::CommandReply;
 use crate::birth::Beginning;
@@ -67,6 +68,13 @@ pub enum Event {
     },
     /// Take part in elections again.
     Undrain,
+    /// Tell of those groups that are led here what a stop of a broker is judged by.
+    Confirm {
+        /// Which.
+        groups: Vec<GroupId>,
+        /// Where the answer goes.
+        reply: ConfirmReply,
+    },
     /// Tell which partitions could go on from the replica here alone.
     Recoverable {
         /// Where the answer goes.

@@ -161,6 +161,11 @@ impl Metadata {
         std::mem::replace(&mut self.committed, now)
     }
 
+    /// What was committed at the last tick.
+    pub(super) fn committed_before(&self) -> LogIndex {
+        self.committed
+    }
+
     /// Replicas with an id below this were there before this start.
     pub(super) fn next_replica_at_start(&self) -> ReplicaId {
         self.next_replica_at_start

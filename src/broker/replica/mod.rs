@@ -28,7 +28,9 @@ mod views;
 pub use append::{Acks, AppendError, AppendRequest, Appended};
 pub use clock::{Clock, Now, SystemClock};
 pub use driver::{EngineHandle, EngineQueue, Machine, Running, Waiting, channel};
-pub use engine::{Engine, EngineConfig, EngineCounts, MemberState, ReplicaState, Shared};
+pub use engine::{
+    ConfirmReply, Engine, EngineConfig, EngineCounts, GROUPS_PER_QUESTION, MemberState, ReplicaState, Shared,
+};
 pub use event::Event;
 pub use handle::{Leadership, PartitionHandle, Partitions};
 pub use liveness::{Liveness, Loss};

@@ -1,6 +1,7 @@
 //! One Kafka partition's replica on top of its Raft group: appends, ISR, high watermark, view, caretaker. No I/O.
 
 mod appending;
+mod confirming;
 mod followers;
 mod quiet;
 mod showing;

@@ -8,7 +8,7 @@ use super::limits;
 use super::refusal::{Refusal, RefusalCode};
 use super::state::{ClusterState, Topic};
 use crate::ids::Incarnation;
-use crate::restart::{Leave, PermitError, Permits};
+use crate::restart::{Leave, PermitError, Permits, Stage};
 
 const MIN_ISR: &str = "min.insync.replicas";
 
@@ -29,10 +29,21 @@ impl ClusterState {
         changed(&mut self.permits, wanted)
     }
 
-    /// A broker that is not registered, or is registered in another life, has no leave to stop.
+    /// A broker that is not registered, or is registered in another life, has no leave to stop; in yet another life since it
+    /// got leave, it has none to begin: that life would end the permit at once.
     fn judge_permit(&self, wanted: &ChangePermit) -> Result<(), Refusal> {
-        let ChangePermit::Grant { leave, .. } = wanted else { return Ok(()) };
-        let Leave { broker, incarnation, pod_uid, .. } = leave;
+        let (broker, incarnation, pod_uid) = match wanted {
+            ChangePermit::Grant { leave: Leave { broker, incarnation, pod_uid, .. }, .. } => {
+                (broker, incarnation, pod_uid)
+            }
+            ChangePermit::Begin { permit, .. } => match self.permits.get(*permit) {
+                Some(known) if known.stage == Stage::Granted => {
+                    (&known.broker, &known.incarnation, &known.pod_uid)
+                }
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
         let refuse = |code, field: &str, value: String, allowed: String| {
             Err(Refusal::new(code, field, value, allowed))
         };

@@ -165,6 +165,13 @@ impl fmt::Display for Half {
     }
 }
 
+impl Why {
+    /// Whether time alone may end it: a leader is being elected, or has not heard everybody yet.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unconfirmed | Self::Stale { .. } | Self::Provisional)
+    }
+}
+
 struct List<'a>(&'a BTreeSet<BrokerId>);
 
 impl fmt::Display for List<'_> {

@@ -4,6 +4,7 @@
 //! that is being gathered; at most one write is under way, so whatever arrives meanwhile shares the next sync.
 //! Here is the round; `groups`, `peers`, `elections`, `quiet` and `writes` hold what happens in it.
 
+mod confirming;
 mod elections;
 mod groups;
 mod moves;
@@ -27,6 +28,9 @@ use chronik_core::replication::isr::IsrConfig;
 use chronik_core::view::PartitionView;
 use tokio::sync::{oneshot, watch};
 
+use self::confirming::Confirming;
+pub use self::confirming::{ConfirmReply, GROUPS_PER_QUESTION};
+pub(in crate::replica) use self::confirming::{halves, synced};
 use self::elections::CAMPAIGNS_PER_TICK;
 pub use self::observe::{MemberState, ReplicaState};
 use self::throttle::Throttle;
@@ -179,6 +183,7 @@ pub struct Engine<T> {
     stopped: Option<String>,
     last_check_ms: u64,
     pulse_due: bool,
+    confirming: Confirming,
     draining: Option<Vec<oneshot::Sender<()>>>,
     now: Now,
 }
@@ -224,6 +229,7 @@ impl<T: Transport> Engine<T> {
             stopped: None,
             last_check_ms: now.ms,
             pulse_due: true,
+            confirming: Confirming::default(),
             draining: None,
             now,
         };
@@ -265,6 +271,7 @@ impl<T: Transport> Engine<T> {
             }
             Event::ElectPreferred { groups } => self.ask_to_elect(groups),
             Event::Undrain => self.draining = None,
+            Event::Confirm { groups, reply } => self.confirm(&groups, reply),
             Event::Recoverable { reply } => drop(reply.send(self.recoverable())),
         }
     }
@@ -342,6 +349,7 @@ impl<T: Transport> Engine<T> {
             self.touched.insert(group);
         }
         self.tell_quiet();
+        self.answer_late_questions();
         self.look_for_room();
         self.shorten_metadata();
         self.hand_over_leaderships();

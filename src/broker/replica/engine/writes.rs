@@ -101,6 +101,7 @@ impl<T: Transport> Engine<T> {
     }
 
     pub(super) fn drain(&mut self, id: GroupId) {
+        let mut confirmed = Vec::new();
         loop {
             let mut drained = None;
             // With much waiting for the disk they wait too: each answer invites a leader to send more.
@@ -117,11 +118,15 @@ impl<T: Transport> Engine<T> {
                 Ok(())
             });
             match drained {
-                Some(drained) => self.carry_out(id, drained),
+                Some(mut drained) => {
+                    confirmed.append(&mut drained.confirmed);
+                    self.carry_out(id, drained);
+                }
                 None => break,
             }
         }
         self.settle(id);
+        self.group_confirmed(id, &confirmed);
     }
 
     fn carry_out(&mut self, id: GroupId, drained: Drained) {

@@ -69,6 +69,26 @@ fn open_permits_are_stored_and_end_with_their_broker() {
 }
 
 #[test]
+fn a_broker_that_restarted_since_it_got_leave_may_not_begin_to_stop() {
+    let mut cluster = Cluster::of_three();
+    let permit = granted(&mut cluster, 2);
+    let mut back = broker(2);
+    back.incarnation_start += 1;
+    cluster.must(Command::RegisterBroker(back));
+    let begin = |permit: &Permit| {
+        let (permit, pod_uid) = (permit.id, permit.pod_uid.clone());
+        Command::ChangePermit(ChangePermit::Begin { permit, pod_uid })
+    };
+    assert_eq!(cluster.refused(begin(&permit)).code, RefusalCode::StaleIncarnation);
+    let other = granted(&mut cluster, 1);
+    cluster.must(begin(&other));
+    let mut back = broker(1);
+    back.incarnation_start += 1;
+    cluster.must(Command::RegisterBroker(back));
+    cluster.must(begin(&other));
+}
+
+#[test]
 fn a_grant_is_refused_when_anything_that_it_was_judged_by_has_changed() {
     let mut cluster = Cluster::of_three();
     let mut back = broker(2);

@@ -1,0 +1,111 @@
+//! The metadata leader's watch over open permits: takes those back that nobody used, and closes those whose broker is back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chronik_core::ids::BrokerId;
+use chronik_core::metadata::{ChangePermit, ClusterState};
+use chronik_core::restart::{Hosted, Permit, PermitId, Stage};
+use tokio::time::{Instant, sleep};
+
+use super::Restarts;
+use crate::metrics::{Metrics, PermitOutcome};
+
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// A permit that was not begun for this long is taken back.
+const UNUSED: Duration = Duration::from_secs(30);
+
+impl Restarts {
+    /// Keeps the permits for as long as this broker leads the metadata group, and waits while it does not.
+    pub async fn keep(self) {
+        let mut seen: BTreeMap<PermitId, Instant> = BTreeMap::new();
+        loop {
+            sleep(LOOK).await;
+            if !self.leads() {
+                // Whoever leads next starts the clock anew.
+                seen.clear();
+                continue;
+            }
+            let state = self.cluster();
+            seen.retain(|id, _| state.permits().get(*id).is_some());
+            for permit in state.permits().open() {
+                match permit.stage {
+                    Stage::Granted => {
+                        let since = *seen.entry(permit.id).or_insert_with(Instant::now);
+                        if since.elapsed() >= UNUSED {
+                            self.take_back(permit).await;
+                        }
+                    }
+                    Stage::Begun => self.close_if_back(&state, permit).await,
+                }
+            }
+        }
+    }
+
+    async fn take_back(&self, permit: &Permit) {
+        match self.commit(ChangePermit::TakeBack { permit: permit.id }).await {
+            Ok(permit) => {
+                let why = format!("not begun for {} s", UNUSED.as_secs());
+                ended(&self.parts.metrics, &permit, PermitOutcome::TakenBack, &why);
+            }
+            Err(refused) => tracing::info!(permit = permit.id.0, why = refused.error.message, "keep permit"),
+        }
+    }
+
+    async fn close_if_back(&self, state: &ClusterState, permit: &Permit) {
+        let Some(registered) = state.broker(permit.broker) else { return };
+        let back = registered.incarnation();
+        let own = permit.broker == self.parts.own;
+        let heard = own || self.parts.shared.liveness.incarnation(permit.broker) == Some(back);
+        if !permit.is_over_with(back) || !heard {
+            return;
+        }
+        match self.lacks(state, permit.broker).await {
+            Ok(None) => {}
+            Ok(Some(what)) => {
+                return tracing::debug!(permit = permit.id.0, broker = %permit.broker, what, "not back yet");
+            }
+            Err(why) => return tracing::info!(permit = permit.id.0, why, "keep permit"),
+        }
+        match self.commit(ChangePermit::Close { permit: permit.id, back }).await {
+            Ok(permit) => {
+                let why = format!("{back} is back in every ISR");
+                ended(&self.parts.metrics, &permit, PermitOutcome::Closed, &why);
+            }
+            Err(refused) => tracing::info!(permit = permit.id.0, why = refused.error.message, "keep permit"),
+        }
+    }
+
+    /// Something that the broker is not back in, as those who lead say at this moment.
+    async fn lacks(&self, state: &ClusterState, broker: BrokerId) -> Result<Option<String>, String> {
+        let request = self.gather(state, broker).await.map_err(|refused| refused.error.message)?;
+        // A replica that goes need not come back.
+        let stays = |hosted: &&Hosted| {
+            state.group(hosted.group).is_some_and(|(_, partition)| {
+                partition.target().iter().any(|replica| replica.broker == broker)
+            })
+        };
+        let mut partitions = request.partitions.iter().filter(stays);
+        if let Some(hosted) = partitions.find(|hosted| !is_back_in(hosted, broker)) {
+            return Ok(Some(format!("{}/{}", hosted.topic, hosted.partition)));
+        }
+        let metadata = &request.metadata;
+        let votes = [&metadata.voters, &metadata.outgoing].iter().any(|half| half.brokers.contains(&broker));
+        Ok((votes && !metadata.synced.contains(&broker)).then(|| "the metadata group".to_owned()))
+    }
+}
+
+fn is_back_in(hosted: &Hosted, broker: BrokerId) -> bool {
+    hosted.confirmed.as_ref().is_some_and(|confirmed| {
+        !confirmed.provisional && confirmed.isr.contains(&broker) && confirmed.synced.contains(&broker)
+    })
+}
+
+/// Logs and counts a permit that has ended.
+pub(super) fn ended(metrics: &Metrics, permit: &Permit, outcome: PermitOutcome, why: &str) {
+    tracing::info!(
+        permit = permit.id.0, broker = %permit.broker, reason = ?permit.reason, why, "permit to stop: {}", outcome.name()
+    );
+    metrics.broker.permit(outcome);
+}
