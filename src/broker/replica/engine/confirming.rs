@@ -99,7 +99,7 @@ impl<T: Transport> Engine<T> {
 
     fn answer_if_done(&mut self, number: u64) {
         let done = self.confirming.open.get(&number).is_some_and(|question| question.waits_for.is_empty());
-        if let Some(question) = self.confirming.open.remove(&number).filter(|_| done) {
+        if done && let Some(question) = self.confirming.open.remove(&number) {
             let _ = question.reply.send(question.told);
         }
     }
