@@ -160,6 +160,36 @@ fn of_two_that_are_asked_for_at_once_one_wins_and_an_unused_one_ends_by_itself()
     let took = await_open(&cluster, 3, 0, UNUSED);
     println!("a permit that nobody began was taken back after {took:?}");
     assert!(took > Duration::from_secs(25), "{took:?}");
+    // Nothing has happened for long: all partitions rest, and their leaders confirm as well as ever, at once.
+    for id in BROKERS {
+        let quiet = admin::metric(&cluster.metrics(id), "chronik_quiet_replicas");
+        assert_eq!(quiet, Some(PARTITIONS as f64), "broker {id}");
+    }
+    let asked = ask(cluster.broker(2).admin(), 3, &json!({}));
+    assert_eq!(permit(&asked)["broker"], 3);
+}
+
+#[test]
+fn while_a_broker_stands_still_no_other_may_stop() {
+    let mut cluster = Cluster::start("permit-still");
+    cluster.create_topic("t", PARTITIONS);
+    let leader = metadata_leader(&cluster, 1);
+    let others = Cluster::others(&[leader]);
+    let (still, other) = (others[0], others[1]);
+    let granted = await_permit(&cluster, leader, other);
+    step(cluster.broker(leader).admin(), &granted, "abort", &format!("pod-{other}"));
+    cluster.broker(still).pause();
+    let mut reasons = Vec::new();
+    let paused = std::time::Instant::now();
+    while paused.elapsed() < Duration::from_secs(8) {
+        let refused = ask(cluster.broker(leader).admin(), other, &json!({}));
+        assert_eq!(code(&refused), (409, "blocked".to_owned()), "{}", refused.body);
+        reasons.push(json_of(&refused)["blocks"][0]["why"].to_string());
+    }
+    reasons.dedup();
+    println!("while broker {still} stood still: {reasons:?}");
+    cluster.broker(still).resume();
+    await_permit(&cluster, leader, other);
 }
 
 #[test]
@@ -170,6 +200,9 @@ fn a_begun_permit_outlives_its_leader_and_closes_when_its_broker_is_back_in_ever
     let others = Cluster::others(&[leader]);
     let (stops, stays) = (others[0], others[1]);
     let granted = await_permit(&cluster, stays, stops);
+    // What it leads moves away first; whoever leads it then may not have heard everybody for a moment.
+    let drained = admin::post(cluster.broker(stops).admin(), "/v1/drain", &json!({})).expect("an answer");
+    assert_eq!(drained.status, 204, "{}", drained.body);
     let begun = permit(&step(cluster.broker(stays).admin(), &granted, "begin", &format!("pod-{stops}")));
     assert_eq!(begun["stage"], "begun");
     cluster.broker_mut(stops).kill();
@@ -191,8 +224,20 @@ fn a_begun_permit_outlives_its_leader_and_closes_when_its_broker_is_back_in_ever
     let refused = ask(cluster.broker(stays).admin(), leader, &json!({}));
     assert_eq!(refused.status, 409, "{}", refused.body);
 
+    // Cut off from one of the leaders it lives and is not back in all ISRs: its permit stays.
+    let links = cluster.links();
+    links.set(&cluster.cut(stops, stays));
     cluster.broker_mut(stops).start();
-    // While it is not back, its permit stays: as soon as it is gone, every ISR is whole.
+    let rejoins = || {
+        let seen = cluster.metadata(leader, "t")?;
+        let back = seen.iter().filter(|partition| partition.isr.contains(&stops)).count();
+        wait::holds((1..PARTITIONS).contains(&back), || format!("{seen:?}"))
+    };
+    wait::until("back in some ISRs", SETTLE, rejoins);
+    std::thread::sleep(Duration::from_secs(4));
+    rejoins().expect("still back in some only");
+    assert_eq!(open(&cluster, stays).expect("permits"), [begun]);
+    links.set(&[]);
     let look = || {
         let open = open(&cluster, stays)?;
         wait::holds(open.is_empty(), || format!("{open:?}"))
@@ -200,7 +245,7 @@ fn a_begun_permit_outlives_its_leader_and_closes_when_its_broker_is_back_in_ever
     let (_, took) = wait::until("the permit closed", SETTLE, look);
     let seen = cluster.metadata(stays, "t").expect("metadata");
     assert!(seen.iter().all(|partition| partition.isr == BROKERS), "closed too early: {seen:?}");
-    println!("closed {took:?} after the broker's start");
+    println!("closed {took:?} after the last leader heard the broker");
     let next = await_permit(&cluster, stops, stays);
     assert_eq!((&next["broker"], &next["stage"]), (&json!(stays), &json!("granted")));
     let counted: f64 = BROKERS.iter().map(|id| closed(&cluster.metrics(*id))).sum();

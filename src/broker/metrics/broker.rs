@@ -47,6 +47,9 @@ pub enum PermitOutcome {
 }
 
 impl PermitOutcome {
+    const ALL: [Self; 6] =
+        [Self::Granted, Self::Blocked, Self::TakenBack, Self::Begun, Self::Closed, Self::Aborted];
+
     /// Its label.
     pub fn name(self) -> &'static str {
         match self {
@@ -107,7 +110,15 @@ impl BrokerMetrics {
     pub(super) fn new(r: &Registry) -> Result<Self> {
         let build = gauges(r, "chronik_build_info", &["version"], "Always 1; its label names the build.")?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let permits = counters(
+            r,
+            "chronik_permits_total",
+            &["outcome"],
+            "What became of permits to stop and of requests for one, counted by the metadata leader.",
+        )?;
+        PermitOutcome::ALL.iter().for_each(|outcome| permits.with_label_values(&[outcome.name()]).reset());
         Ok(Self {
+            permits,
             sync_seconds: histogram(
                 r,
                 "chronik_log_sync_duration_seconds",
@@ -198,12 +209,6 @@ impl BrokerMetrics {
                 r,
                 "chronik_permits_open",
                 "Permits to stop that are open, as applied here.",
-            )?,
-            permits: counters(
-                r,
-                "chronik_permits_total",
-                &["outcome"],
-                "What became of permits to stop and of requests for one, counted by the metadata leader.",
             )?,
         })
     }

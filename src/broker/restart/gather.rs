@@ -112,7 +112,7 @@ impl Restarts {
         let told = self.parts.peers.ask(leader, question, CONFIRM).await;
         let told = told.and_then(|told| words::decode(&told).map_err(|error| error.to_string()));
         told.unwrap_or_else(|error| {
-            tracing::info!(%leader, error, "a leader did not confirm its partitions");
+            tracing::debug!(%leader, error, "a leader did not confirm its partitions");
             Confirmation::new()
         })
     }

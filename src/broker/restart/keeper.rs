@@ -33,8 +33,8 @@ impl Restarts {
                 match permit.stage {
                     Stage::Granted => {
                         let since = *seen.entry(permit.id).or_insert_with(Instant::now);
-                        if since.elapsed() >= UNUSED {
-                            self.take_back(permit).await;
+                        if let Some(why) = of_no_use(&state, permit, since.elapsed()) {
+                            self.take_back(permit, &why).await;
                         }
                     }
                     Stage::Begun => self.close_if_back(&state, permit).await,
@@ -43,12 +43,9 @@ impl Restarts {
         }
     }
 
-    async fn take_back(&self, permit: &Permit) {
+    async fn take_back(&self, permit: &Permit, why: &str) {
         match self.commit(ChangePermit::TakeBack { permit: permit.id }).await {
-            Ok(permit) => {
-                let why = format!("not begun for {} s", UNUSED.as_secs());
-                ended(&self.parts.metrics, &permit, PermitOutcome::TakenBack, &why);
-            }
+            Ok(permit) => ended(&self.parts.metrics, &permit, PermitOutcome::TakenBack, why),
             Err(refused) => tracing::info!(permit = permit.id.0, why = refused.error.message, "keep permit"),
         }
     }
@@ -94,6 +91,15 @@ impl Restarts {
         let votes = [&metadata.voters, &metadata.outgoing].iter().any(|half| half.brokers.contains(&broker));
         Ok((votes && !metadata.synced.contains(&broker)).then(|| "the metadata group".to_owned()))
     }
+}
+
+/// Why a permit that has not begun is taken back, if it is: its life is over anyway, or its time.
+fn of_no_use(state: &ClusterState, permit: &Permit, unused: Duration) -> Option<String> {
+    let life = state.broker(permit.broker).map(|broker| broker.incarnation());
+    if let Some(life) = life.filter(|life| permit.is_over_with(*life)) {
+        return Some(format!("{life} runs by now"));
+    }
+    (unused >= UNUSED).then(|| format!("not begun for {} s", UNUSED.as_secs()))
 }
 
 fn is_back_in(hosted: &Hosted, broker: BrokerId) -> bool {
