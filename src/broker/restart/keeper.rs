@@ -115,3 +115,37 @@ pub(super) fn ended(metrics: &Metrics, permit: &Permit, outcome: PermitOutcome, 
     );
     metrics.broker.permit(outcome);
 }
+
+#[cfg(test)]
+mod tests {
+    use chronik_core::ids::{DiskId, Incarnation};
+    use chronik_core::metadata::Command;
+    use chronik_core::restart::Reason;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::handlers::tests::memory::broker;
+
+    #[test]
+    fn a_permit_ends_unused_with_its_time_or_with_its_life() {
+        let mut state = ClusterState::new("test".parse().unwrap());
+        let registered = broker(1);
+        state.apply(1, &Command::RegisterBroker(registered.clone())).into_result().unwrap();
+        let incarnation = registered.incarnation();
+        let permit = |incarnation| Permit {
+            id: PermitId(1),
+            broker: BrokerId(1),
+            incarnation,
+            pod_uid: "uid".to_owned(),
+            reason: Reason::Rollout,
+            allow_unavailable: false,
+            stage: Stage::Granted,
+        };
+        let now = permit(incarnation);
+        assert_eq!(of_no_use(&state, &now, UNUSED - Duration::from_millis(1)), None);
+        assert_eq!(of_no_use(&state, &now, UNUSED).unwrap(), "not begun for 30 s");
+        let other_disk = Incarnation { disk: DiskId(Uuid::from_u128(77)), start: 1 };
+        let before = permit(other_disk);
+        assert!(of_no_use(&state, &before, Duration::ZERO).unwrap().ends_with("runs by now"));
+    }
+}

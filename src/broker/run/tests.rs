@@ -184,6 +184,8 @@ const STAYS_AT_0: &[&str] = &[
     "chronik_offline_partitions",
     "chronik_peer_bytes_total",
     "chronik_peers_up",
+    "chronik_permits_open",
+    "chronik_permits_total",
     "chronik_quarantined_replicas",
     "chronik_queue_bytes",
     "chronik_queue_refusals_total",
@@ -276,6 +278,44 @@ async fn a_refused_patch_changes_nothing() {
     assert_eq!(request(&broker.admin, "PATCH", "/v1/topics/t", "{}").await.0, 200);
     assert_eq!(request(&broker.admin, "PATCH", "/v1/topics/other", "{}").await.0, 404);
     broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_alone_may_not_stop_and_each_topic_says_what_it_bears() {
+    let home = Home::new();
+    let broker = home.start().await;
+    for (topic, policy) in [("bears", "allow-unavailable"), ("never", "forbid"), ("usual", "margin:0")] {
+        let body = json!({"name": topic, "partitions": 1, "configs": {"restart.policy": policy}});
+        assert_eq!(request(&broker.admin, "POST", "/v1/topics", &body.to_string()).await.0, 201);
+    }
+    let asked = json!({"broker": 1, "podUid": "uid", "reason": "asked"}).to_string();
+    let (mut status, mut answer) = request(&broker.admin, "POST", "/v1/permits", &asked).await;
+    let began = std::time::Instant::now();
+    // A partition that was created a moment ago has no leader yet.
+    while answer.contains("did not confirm") && began.elapsed() < PATIENCE {
+        (status, answer) = request(&broker.admin, "POST", "/v1/permits", &asked).await;
+    }
+    let told: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &told["error"]["code"]), (409, &json!("blocked")), "{answer}");
+    let whys: BTreeMap<String, String> = told["blocks"].as_array().unwrap().iter().map(why).collect();
+    assert_eq!(whys.keys().collect::<Vec<_>>(), ["metadata", "never", "usual"], "{answer}");
+    assert_eq!(whys["never"], "its topic's restart.policy is forbid");
+    assert_eq!(whys["usual"], "of its ISR [] would be left, 1 are needed (min ISR 1, margin 0)");
+    assert_eq!(whys["metadata"], "of its voters [] would be left: no majority of [1]");
+    // A person may bear what partitions pay, and not that nobody decides anything any more.
+    let borne = json!({"broker": 1, "podUid": "uid", "reason": "asked", "allowUnavailable": true});
+    let (status, answer) = request(&broker.admin, "POST", "/v1/permits", &borne.to_string()).await;
+    let told: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &told["blocked"], &told["blocks"][0]["topic"]), (409, &json!(1), &Value::Null));
+    let wrong = json!({"configs": {"restart.policy": "margin:99"}}).to_string();
+    let (status, answer) = request(&broker.admin, "PATCH", "/v1/topics/usual", &wrong).await;
+    assert!(status == 400 && answer.contains("margin:N"), "{answer}");
+    broker.stop().await;
+}
+
+fn why(block: &Value) -> (String, String) {
+    let text = |field: &str| block[field].as_str().map(str::to_owned);
+    (text("topic").unwrap_or("metadata".to_owned()), text("why").unwrap())
 }
 
 /// Clients fail what is under way to brokers that an answer does not list, and a restarted broker is asked at once.

@@ -157,8 +157,9 @@ impl Cluster {
             let on_it = |(_, judged): &(&PermitId, &Judged)| {
                 judged.request.alive && replicas.contains(&judged.request.broker)
             };
-            let open = self.granted.iter().filter(|(id, _)| self.permits.get(**id).is_some());
-            let Some((newest, judged)) = open.filter(on_it).last() else { continue };
+            let mut open =
+                self.granted.iter().filter(|(id, _)| self.permits.get(**id).is_some()).filter(on_it);
+            let Some((newest, judged)) = open.next_back() else { continue };
             let earlier = self.permits.open().filter(|permit| permit.id <= *newest);
             let holders: BTreeSet<BrokerId> = earlier.map(|permit| permit.broker).collect();
             let seen =
