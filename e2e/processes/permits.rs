@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use chronik_e2e::admin::{self, Answer};
 use chronik_e2e::cluster::{BROKERS, Cluster};
+use chronik_e2e::grown::Grown;
+use chronik_e2e::links::Fault;
 use chronik_e2e::wait;
 use serde_json::{Value, json};
 
@@ -111,7 +113,7 @@ fn a_stop_below_min_isr_is_refused_and_the_partition_named() {
     // What the permit counts on is not taken away meanwhile.
     let raise = json!({"configs": {"min.insync.replicas": "3"}});
     let raised = admin_patch(&cluster, "fine", &raise);
-    assert_eq!(code(&raised), (409, "permit_open".to_owned()));
+    assert_eq!(code(&raised), (503, "permit_open".to_owned()));
     let nobody = ask(cluster.broker(1).admin(), 9, &json!({}));
     assert_eq!(code(&nobody), (404, "unknown_broker".to_owned()));
 }
@@ -281,6 +283,34 @@ fn a_state_that_has_worsened_takes_a_granted_permit_back() {
     assert_eq!(permit(&begun)["stage"], "begun");
     cluster.broker_mut(others[1]).start();
     await_open(&cluster, leader, 0, SETTLE);
+}
+
+/// The metadata leader still hears the leader, which still takes all of its ISR to be in sync.
+#[test]
+fn a_leader_that_is_cut_off_from_its_followers_confirms_nothing() {
+    let mut cluster = Grown::start("permit-cut", 1, 4);
+    cluster.create_topic("t", 1, &[2, 3, 4]);
+    let leads = |cluster: &Grown| {
+        let told = cluster.topic(1, "t")?["partitions"][0].clone();
+        wait::holds(told["leader"] == 2 && told["isr"] == json!([2, 3, 4]), || told.to_string())
+    };
+    wait::until("broker 2 leads", SETTLE, || leads(&cluster));
+    let may_stop = || {
+        let answer = ask(cluster.broker(1).admin(), 3, &json!({"dryRun": true}));
+        wait::holds(answer.status == 200, || answer.body)
+    };
+    wait::until("leave for broker 3", SETTLE, may_stop);
+    let links = cluster.links();
+    let ip = |id: i32| cluster.broker(id).ip();
+    let faults =
+        [(2, 3), (3, 2), (2, 4), (4, 2)].map(|(from, to)| Fault { from: ip(from), to: ip(to), lost: 1.0 });
+    links.set(&faults);
+    let began = Instant::now();
+    let refused = ask(cluster.broker(1).admin(), 3, &json!({}));
+    println!("cut off: {} after {:?}", refused.body, began.elapsed());
+    assert_eq!(code(&refused), (409, "blocked".to_owned()), "{}", refused.body);
+    links.set(&[]);
+    wait::until("leave for broker 3", SETTLE, may_stop);
 }
 
 /// What leaders said more than 1 s ago counts no more, so that all of them must be asked and have answered within that.

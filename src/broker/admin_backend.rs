@@ -289,7 +289,9 @@ fn problem(error: ProposeError) -> Problem {
 
 fn refused(refusal: Refusal) -> Problem {
     let status = match refusal.code {
-        RefusalCode::TopicExists | RefusalCode::PermitOpen => StatusCode::CONFLICT,
+        RefusalCode::TopicExists => StatusCode::CONFLICT,
+        // It passes, and is not the fault of what was asked for.
+        RefusalCode::PermitOpen => StatusCode::SERVICE_UNAVAILABLE,
         RefusalCode::UnknownTopic | RefusalCode::UnknownTopicId => StatusCode::NOT_FOUND,
         _ => StatusCode::BAD_REQUEST,
     };
