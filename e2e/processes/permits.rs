@@ -266,6 +266,8 @@ fn a_state_that_has_worsened_takes_a_granted_permit_back() {
     let leader = metadata_leader(&cluster, 1);
     let others = Cluster::others(&[leader]);
     let granted = await_permit(&cluster, leader, others[0]);
+    let drained = admin::post(cluster.broker(others[0]).admin(), "/v1/drain", &json!({})).expect("an answer");
+    assert_eq!(drained.status, 204, "{}", drained.body);
     cluster.broker_mut(others[1]).kill();
     cluster.await_isr("t", PARTITIONS, &Cluster::others(&[others[1]]), SETTLE);
     let refused = step(cluster.broker(leader).admin(), &granted, "begin", &format!("pod-{}", others[0]));
@@ -283,6 +285,13 @@ fn a_state_that_has_worsened_takes_a_granted_permit_back() {
     assert_eq!(permit(&begun)["stage"], "begun");
     cluster.broker_mut(others[1]).start();
     await_open(&cluster, leader, 0, SETTLE);
+    // The one that was not let go leads again, and stands in nobody's way.
+    let look = || {
+        let seen = cluster.metadata(leader, "t")?;
+        wait::holds(seen.iter().any(|partition| partition.leader == others[0]), || format!("{seen:?}"))
+    };
+    wait::until("it leads again", SETTLE, look);
+    await_permit(&cluster, leader, others[1]);
 }
 
 /// The metadata leader still hears the leader, which still takes all of its ISR to be in sync.

@@ -1,4 +1,5 @@
-//! The metadata leader's watch over open permits: takes those back that nobody used, and closes those whose broker is back.
+//! The watch over open permits: the metadata leader takes those back that nobody used, and closes those whose broker is back.
+//! A broker that lost its permit without stopping leads again what it handed over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Restarts;
 use crate::metrics::{Metrics, PermitOutcome};
+use crate::replica::Event;
 
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -17,11 +19,17 @@ const LOOK: Duration = Duration::from_secs(1);
 const UNUSED: Duration = Duration::from_secs(30);
 
 impl Restarts {
-    /// Keeps the permits for as long as this broker leads the metadata group, and waits while it does not.
+    /// Keeps the permits for as long as this broker leads the metadata group, and its own as long as it lives.
     pub async fn keep(self) {
         let mut seen: BTreeMap<PermitId, Instant> = BTreeMap::new();
+        let mut held = false;
         loop {
             sleep(LOOK).await;
+            let holds = self.cluster().permits().open().any(|permit| permit.broker == self.parts.own);
+            if std::mem::replace(&mut held, holds) && !holds {
+                // Else it would count as one that is about to go, and block all others.
+                self.parts.engine.submit(Event::Undrain);
+            }
             if !self.leads() {
                 // Whoever leads next starts the clock anew.
                 seen.clear();
