@@ -48,6 +48,12 @@ use crate::schema;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
+    printcolumn(
+        name = "Rollout",
+        type_ = "string",
+        json_path = ".status.rollout.summary",
+        description = "Pods that still run other settings than the spec's, and what their restart waits for"
+    ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", priority = 1),
     printcolumn(name = "Bootstrap", type_ = "string", json_path = ".status.bootstrapServers", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -92,6 +98,10 @@ pub struct BrokerClusterSpec {
     #[serde(default = "grace")]
     #[schemars(range(min = 1, max = 3600))]
     pub termination_grace_period_seconds: u32,
+
+    /// How pods that run older settings are restarted.
+    #[serde(default, skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
 
     /// Broker settings by the names `chronik-broker run --help` gives them, such as `min-insync-replicas`.
     /// Settings that identify a broker (its id, addresses, folders) are the operator's.
@@ -194,6 +204,22 @@ impl Default for Listeners {
     }
 }
 
+/// How pods that run older settings are restarted: one at a time, each when the brokers let it go.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rollout {
+    /// Restart no further pod because of its settings. A restart that has begun is brought to its end, and pods with the
+    /// annotation `chronik.dev/restart: "true"` restart all the same.
+    pub paused: bool,
+}
+
+impl Rollout {
+    /// Whether nothing is asked for.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a cluster is.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -237,7 +263,11 @@ pub struct BrokerClusterStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub outdated_pods: Vec<String>,
 
-    /// Ready, Initialised, PodsOutdated, InSync, UnderMinIsr, Offline.
+    /// How far their restart is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+
+    /// Ready, Initialised, PodsOutdated, RollingOut, InSync, UnderMinIsr, Offline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -257,6 +287,63 @@ pub struct BrokerCounts {
     /// Brokers that the others hear from; absent while no broker answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive: Option<u32>,
+}
+
+/// How far the restart of outdated pods is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct RolloutStatus {
+    /// All of it in a few words, for a column of `kubectl get`.
+    pub summary: String,
+    /// Pods that run other settings than the spec's.
+    pub outdated: u32,
+    /// What happens now, or what is waited for.
+    pub message: String,
+    /// The permit under which a broker restarts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permit: Option<RolloutPermit>,
+    /// What stands against the next restart, as the brokers told it; the first ten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<BlockedBy>,
+    /// Annotations of pods that are not followed, and why; the first ten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
+}
+
+/// The brokers' leave for one of them to stop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutPermit {
+    /// Its number.
+    pub id: u64,
+    /// Who may stop.
+    pub broker: u32,
+    /// How far it has come.
+    pub stage: PermitStage,
+}
+
+/// How far a permit has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum PermitStage {
+    /// The broker may stop and has not begun to.
+    Granted,
+    /// Its pod is being deleted, or it is on its way back into every ISR.
+    Begun,
+}
+
+/// What stands against a broker's stop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedBy {
+    /// The topic; absent for the brokers' own metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// The partition; absent for the brokers' own metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
+    /// Why.
+    pub why: String,
 }
 
 /// A cluster in one word.

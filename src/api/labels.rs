@@ -23,6 +23,13 @@ pub const INITIALISED: &str = "chronik.dev/initialised";
 /// Annotation of a broker pod: hash over what it must be restarted for.
 pub const RESTART_HASH: &str = "chronik.dev/restart-hash";
 
+/// Annotation of a broker pod that a person sets: `true` restarts it once the brokers let it go.
+pub const RESTART: &str = "chronik.dev/restart";
+
+/// Annotation of a broker pod that a person sets: the pod's own UID lets it restart although partitions become
+/// unavailable. It is for that very pod: the next one of its name is gated again.
+pub const ALLOW_UNAVAILABLE: &str = "chronik.dev/allow-unavailable";
+
 /// Label: the application.
 pub const APP_NAME: &str = "app.kubernetes.io/name";
 

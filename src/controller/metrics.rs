@@ -20,6 +20,8 @@ pub struct Metrics {
     events_dropped: IntCounter,
     feed_connected: IntGaugeVec,
     feed_connects: IntCounterVec,
+    rollout_restarts: IntCounterVec,
+    rollout_blocked: IntGaugeVec,
     leader: IntGauge,
 }
 
@@ -57,6 +59,16 @@ impl Metrics {
                 "Times a broker was chosen as the cluster's feed.",
                 &["namespace", "cluster"],
             ),
+            rollout_restarts: counters(
+                "rollout_restarts_total",
+                "Broker pods deleted so that they restart.",
+                &["namespace", "cluster"],
+            ),
+            rollout_blocked: IntGaugeVec::new(
+                opts("rollout_blocked", "1 while a broker should restart and may not stop."),
+                &["namespace", "cluster"],
+            )
+            .expect("a valid name"),
             leader: IntGauge::with_opts(opts("leader", "1 while this process leads.")).expect("a valid name"),
             registry,
         };
@@ -65,7 +77,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.reconcile_seconds.clone()),
@@ -74,6 +86,8 @@ impl Metrics {
             Box::new(self.events_dropped.clone()),
             Box::new(self.feed_connected.clone()),
             Box::new(self.feed_connects.clone()),
+            Box::new(self.rollout_restarts.clone()),
+            Box::new(self.rollout_blocked.clone()),
             Box::new(self.leader.clone()),
         ];
         for collector in all {
@@ -116,11 +130,23 @@ impl Metrics {
         }
     }
 
+    /// A broker's pod was deleted so that it restarts.
+    pub fn rollout_restarted(&self, namespace: &str, cluster: &str) {
+        self.rollout_restarts.with_label_values(&[namespace, cluster]).inc();
+    }
+
+    /// Whether a broker should restart and may not stop.
+    pub fn rollout_blocked(&self, namespace: &str, cluster: &str, blocked: bool) {
+        self.rollout_blocked.with_label_values(&[namespace, cluster]).set(i64::from(blocked));
+    }
+
     /// A cluster is gone: so are its series.
     pub fn forget_cluster(&self, namespace: &str, cluster: &str) {
         let labels = [namespace, cluster];
         let _ = self.feed_connected.remove_label_values(&labels);
         let _ = self.feed_connects.remove_label_values(&labels);
+        let _ = self.rollout_restarts.remove_label_values(&labels);
+        let _ = self.rollout_blocked.remove_label_values(&labels);
     }
 
     /// This process leads, or does not.
@@ -159,6 +185,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.reconciled("Topic", Some(Category::InvalidSpec), Duration::from_millis(3));
         metrics.feed("shop", "demo", true);
+        metrics.rollout_restarted("shop", "demo");
+        metrics.rollout_blocked("shop", "demo", true);
         let text = metrics.text();
         assert!(
             text.contains(r#"chronik_operator_errors_total{category="InvalidSpec",kind="Topic"} 1"#),
@@ -168,6 +196,10 @@ mod tests {
             text.contains(r#"chronik_operator_feed_connected{cluster="demo",namespace="shop"} 1"#),
             "{text}"
         );
+        for series in ["rollout_restarts_total", "rollout_blocked"] {
+            let line = format!(r#"chronik_operator_{series}{{cluster="demo",namespace="shop"}} 1"#);
+            assert!(text.contains(&line), "{text}");
+        }
         metrics.forget_cluster("shop", "demo");
         assert!(!metrics.text().contains("demo"));
     }

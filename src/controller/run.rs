@@ -10,10 +10,12 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -151,7 +153,8 @@ pub async fn reconcile_all(
         watcher::Config::default().labels(&format!("{}=chronik-operator", chronik_api::labels::MANAGED_BY));
     let cluster_controller = Controller::for_stream(cluster_changes, clusters.clone())
         .with_config(config().debounce(CLUSTER_DEBOUNCE))
-        .owns(scoped::<StatefulSet>(&client, namespace), owned)
+        .owns(scoped::<StatefulSet>(&client, namespace), owned.clone())
+        .watches(scoped::<PartialObjectMeta<Pod>>(&client, namespace), owned, cluster_of_pod)
         .reconcile_on(dirty_clusters.stream())
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(counted("BrokerCluster", cluster::reconcile), retry, context.clone())
@@ -212,6 +215,12 @@ where
         })
         .applied_objects()
         .predicate_filter(changes, Default::default())
+}
+
+/// The cluster whose broker runs in the pod. What the pod is like is read when the cluster is reconciled.
+fn cluster_of_pod(pod: PartialObjectMeta<Pod>) -> Option<ObjectRef<BrokerCluster>> {
+    let cluster = pod.labels().get(chronik_api::labels::CLUSTER)?;
+    Some(ObjectRef::new(cluster).within(&pod.namespace()?))
 }
 
 /// Which resources a change in the brokers concerns.

@@ -1,6 +1,7 @@
 //! The brokers' admin API, as a client: plain HTTP, each call bounded in time and size. It decides nothing.
 
 mod error;
+mod permits;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::{BrokerError, Refusal};
+pub use permits::Answered;
 pub use watch::WatchStream;
 
 /// Time to open a connection.
@@ -163,11 +165,23 @@ impl BrokerClient {
         limit: Duration,
         bytes_max: usize,
     ) -> Result<Bytes, BrokerError> {
+        let (status, body) = self.exchange(method, broker, path, body, limit, bytes_max).await?;
+        if status.is_success() { Ok(body) } else { Err(BrokerError::refused(broker, status, &body)) }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        broker: &str,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), BrokerError> {
         within(limit, broker, async {
             let response = self.send(method, broker, path, body).await?;
             let status = response.status();
-            let body = collect(broker, response, bytes_max).await?;
-            if status.is_success() { Ok(body) } else { Err(BrokerError::refused(broker, status, &body)) }
+            Ok((status, collect(broker, response, bytes_max).await?))
         })
         .await
     }

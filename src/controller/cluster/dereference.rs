@@ -1,5 +1,7 @@
 //! Step 1: reads everything a BrokerCluster's reconcile looks at. I/O only, no judgement.
 
+use std::time::Duration;
+
 use chronik_api::BrokerCluster;
 use chronik_api::labels::broker_selector;
 use chronik_core::view::ClusterReport;
@@ -24,6 +26,10 @@ pub struct Found {
     pub settled: bool,
     /// The cluster as its brokers see it.
     pub report: Option<ClusterReport>,
+    /// How long ago one of them said so.
+    pub report_age: Option<Duration>,
+    /// The broker that did, by its admin listener.
+    pub source: Option<String>,
     /// Id of a foreign cluster that answers at the brokers' addresses.
     pub foreign: Option<String>,
 }
@@ -49,11 +55,16 @@ pub async fn dereference(
     if stateful_set.is_none() {
         context.applied.forget(uid);
     }
-    let feed = context.feeds.get(key);
-    let (settled, report, foreign) = feed.map_or((false, None, None), |feed| {
-        feed.with(|state| (state.is_settled(), state.cluster().cloned(), state.foreign().map(str::to_owned)))
-    });
-    Ok(Found { stateful_set, claims: claims.items, pods: pods.items, settled, report, foreign })
+    let found = Found { stateful_set, claims: claims.items, pods: pods.items, ..Found::default() };
+    let Some(feed) = context.feeds.get(key) else { return Ok(found) };
+    Ok(feed.with(|state| Found {
+        settled: state.is_settled(),
+        report: state.cluster().cloned(),
+        report_age: state.cluster_age(),
+        source: state.source().map(str::to_owned),
+        foreign: state.foreign().map(str::to_owned),
+        ..found
+    }))
 }
 
 fn selector(cluster: &str) -> String {

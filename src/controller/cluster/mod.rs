@@ -1,13 +1,13 @@
-//! Reconciles a BrokerCluster: dereference → validate → build → apply → status. This file is the recipe only.
-//!
-//! It never deletes a pod: which pods run outdated settings is reported, restarting them is not its business yet.
+//! Reconciles a BrokerCluster: dereference → validate → build → apply → roll out → status. This file is the recipe only.
 
 pub mod apply;
 pub mod build;
 pub mod dereference;
 pub mod error;
 pub mod names;
+pub mod plan;
 mod pods;
+pub mod rollout;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -51,17 +51,24 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
         // The operator has just started: a status from before is better than a hasty one.
         return Ok(Action::requeue(PENDING_RETRY));
     }
-    let seen = status::Seen { found: &found, outcome: outcome.as_ref(), settings: &context.settings };
-    let next = status::build(&as_written(&context, &cluster), &seen, Timestamp::now());
-    let formed = next.initialised && !as_written(&context, &cluster).status.is_some_and(|s| s.initialised);
-    report(&context, &cluster, &next).await?;
+    let known = as_written(&context, &cluster);
+    let told = match &outcome {
+        Ok(built) => Some(roll_out(&context, &known, &key, &found, built).await),
+        Err(_) => None,
+    };
+    let (rollout, settings) = (told.as_ref(), &context.settings);
+    let seen = status::Seen { found: &found, outcome: outcome.as_ref(), rollout, settings };
+    let next = status::build(&known, &seen, Timestamp::now());
+    let formed = next.initialised && !known.status.as_ref().is_some_and(|status| status.initialised);
+    report(&context, &cluster, &next, told.as_ref()).await?;
     if formed {
         let waiting = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
         context.dirty_topics.mark(waiting.map(|topic| ObjectRef::from_obj(&*topic)));
     }
+    let soon = told.and_then(|told| told.pace);
     match outcome {
-        Ok(_) if next.phase == Phase::Running => Ok(Action::requeue(RESYNC)),
-        Ok(_) => Ok(Action::requeue(UNWELL)),
+        Ok(_) if next.phase == Phase::Running => Ok(Action::requeue(soon.unwrap_or(RESYNC))),
+        Ok(_) => Ok(Action::requeue(soon.unwrap_or(UNWELL))),
         // Told in the status: counted, and tried again without another log line.
         Err(error) => {
             context.metrics.error("BrokerCluster", error.category());
@@ -89,6 +96,23 @@ async fn advance(
     Ok(built)
 }
 
+/// Restarts what is outdated, as far as the brokers let it now, and says how far that went.
+async fn roll_out(
+    context: &Context,
+    cluster: &BrokerCluster,
+    key: &ClusterKey,
+    found: &dereference::Found,
+    built: &Built,
+) -> rollout::Told {
+    let round = rollout::advance(context, cluster, key, found, &built.restart_hash).await;
+    let before = cluster.status.clone().unwrap_or_default();
+    let told = rollout::tell(&round, &before, &found.pods, cluster.spec.replicas);
+    context.metrics.rollout_blocked(&key.namespace, &key.name, told.is_blocked());
+    // Decisions are told whatever becomes of the status.
+    context.events.publish(&cluster.object_ref(&()), round.happenings).await;
+    told
+}
+
 /// What status needs to know of a reconcile that went well.
 pub struct Built {
     pub valid: validate::ValidCluster,
@@ -99,6 +123,7 @@ async fn report(
     context: &Context,
     cluster: &BrokerCluster,
     next: &chronik_api::broker_cluster::BrokerClusterStatus,
+    rollout: Option<&rollout::Told>,
 ) -> Result<(), Error> {
     let before = cluster.status.clone().unwrap_or_default();
     let written = context
@@ -108,7 +133,8 @@ async fn report(
         .map_err(|source| Error::kubernetes("write the status", source))?;
     if written {
         let turned = crate::topic::turned(&before.conditions, &next.conditions);
-        context.events.publish(&cluster.object_ref(&()), turned).await;
+        let rollout = rollout.map_or(Vec::new(), |told| told.happenings.clone());
+        context.events.publish(&cluster.object_ref(&()), turned.into_iter().chain(rollout)).await;
     }
     Ok(())
 }

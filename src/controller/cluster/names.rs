@@ -19,6 +19,11 @@ pub fn pod(cluster: &str, broker: u32) -> String {
     format!("{}-{broker}", stateful_set(cluster))
 }
 
+/// The broker in the pod of that name.
+pub fn broker_of(cluster: &str, pod: &str) -> Option<u32> {
+    pod.strip_prefix(&stateful_set(cluster))?.strip_prefix('-')?.parse().ok()
+}
+
 /// Name of the headless Service that gives each pod its DNS name.
 pub fn headless(cluster: &str) -> String {
     format!("{cluster}-brokers")

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 
 use super::dereference::Found;
 use super::error::Error;
+use super::rollout::Told;
 use super::{Built, names, pods};
 use crate::context::Settings;
 
@@ -19,6 +20,8 @@ use crate::context::Settings;
 pub struct Seen<'a> {
     pub found: &'a Found,
     pub outcome: Result<&'a Built, &'a Error>,
+    /// How the rollout goes, unless the reconcile did not come that far.
+    pub rollout: Option<&'a Told>,
     pub settings: &'a Settings,
 }
 
@@ -37,6 +40,7 @@ pub fn build(cluster: &BrokerCluster, seen: &Seen<'_>, now: Timestamp) -> Broker
     let ready = ready(cluster, seen, &brokers, initialised);
     let mut findings =
         vec![ready.clone(), initialised_finding(initialised), outdated_finding(&outdated_pods)];
+    findings.push(rollout_finding(seen));
     findings.extend(partition_findings(report));
     BrokerClusterStatus {
         observed_generation: Some(generation),
@@ -49,6 +53,7 @@ pub fn build(cluster: &BrokerCluster, seen: &Seen<'_>, now: Timestamp) -> Broker
         brokers: Some(brokers),
         partitions: report.map(|report| PartitionCounts::from(report.partitions)),
         outdated_pods,
+        rollout: seen.rollout.map(|told| told.status.clone()).or(before.rollout),
         conditions: conditions::merge(&before.conditions, &findings, generation, now),
     }
 }
@@ -146,6 +151,21 @@ fn outdated_finding(pods: &[String]) -> Finding {
         )
     };
     Finding::new(conditions::PODS_OUTDATED, !pods.is_empty(), reason, message)
+}
+
+fn rollout_finding(seen: &Seen<'_>) -> Finding {
+    match (&seen.outcome, seen.rollout) {
+        (Err(error), _) => Finding::new(
+            conditions::ROLLING_OUT,
+            Status::Unknown,
+            error.reason(),
+            "nothing is restarted while the cluster cannot be built",
+        ),
+        (Ok(_), Some(told)) => told.finding.clone(),
+        (Ok(_), None) => {
+            Finding::new(conditions::ROLLING_OUT, Status::Unknown, "Pending", "not looked at yet")
+        }
+    }
 }
 
 fn partition_findings(report: Option<&ClusterReport>) -> Vec<Finding> {

@@ -27,7 +27,7 @@ fn alive(report: &ClusterReport) -> usize {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use chronik_core::ids::BrokerId;
     use chronik_core::view::{BrokerReport, PartitionTotals};

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::broker_client::BrokerClient;
 use crate::metrics::Metrics;
 
+#[cfg(test)]
+pub(crate) use choose::tests;
 pub use state::{FeedState, Seen};
 
 /// Namespace and name of a BrokerCluster.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chronik_core::view::{ClusterReport, PartitionReport, TopicReport};
+use tokio::time::Instant;
 
 /// The newest of everything.
 #[derive(Default)]
@@ -13,6 +15,8 @@ pub struct FeedState {
     /// True once a broker was found, or none for a while.
     settled: bool,
     cluster: Option<ClusterReport>,
+    /// When that was said.
+    cluster_at: Option<Instant>,
     topics: HashMap<String, Arc<TopicReport>>,
     /// The id of a cluster that answered although it is not ours.
     foreign: Option<String>,
@@ -47,6 +51,11 @@ impl FeedState {
         self.source.as_ref().and(self.cluster.as_ref())
     }
 
+    /// How long ago it said so.
+    pub fn cluster_age(&self) -> Option<Duration> {
+        self.source.as_ref().and(self.cluster_at).map(|at| at.elapsed())
+    }
+
     /// The id of a cluster that answered although it is not ours.
     pub fn foreign(&self) -> Option<&str> {
         self.foreign.as_deref()
@@ -67,6 +76,7 @@ impl FeedState {
     pub(super) fn found(&mut self, source: String, cluster: ClusterReport, topics: Vec<TopicReport>) {
         self.source = Some(source);
         self.cluster = Some(cluster);
+        self.cluster_at = Some(Instant::now());
         self.settled = true;
         self.foreign = None;
         self.topics = topics.into_iter().map(|topic| (topic.name.clone(), Arc::new(topic))).collect();
@@ -89,6 +99,7 @@ impl FeedState {
         };
         let changed = self.cluster.as_ref().map(shown) != Some(shown(&report));
         self.cluster = Some(report);
+        self.cluster_at = Some(Instant::now());
         changed
     }
 

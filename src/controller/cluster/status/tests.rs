@@ -1,5 +1,6 @@
 //! What a BrokerCluster's status says in each situation.
 
+use chronik_api::broker_cluster::RolloutStatus;
 use chronik_core::ids::BrokerId;
 use chronik_core::view::{BrokerReport, PartitionTotals};
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
@@ -50,11 +51,26 @@ fn report(alive: &[bool]) -> ClusterReport {
     }
 }
 
+fn waiting() -> Told {
+    Told {
+        status: RolloutStatus {
+            summary: "1/3 outdated, blocked".to_owned(),
+            outdated: 1,
+            message: "broker 2 may not stop".to_owned(),
+            ..RolloutStatus::default()
+        },
+        finding: Finding::new(conditions::ROLLING_OUT, true, "Blocked", "broker 2 may not stop"),
+        happenings: Vec::new(),
+        pace: None,
+    }
+}
+
 fn status(found: Found) -> BrokerClusterStatus {
     let cluster = cluster("replicas: 3");
     let valid = validate(&cluster, &found, &settings()).unwrap();
     let built = Built { valid, restart_hash: "now".to_owned() };
-    let seen = Seen { found: &found, outcome: Ok(&built), settings: &settings() };
+    let told = waiting();
+    let seen = Seen { found: &found, outcome: Ok(&built), rollout: Some(&told), settings: &settings() };
     build(&cluster, &seen, Timestamp::from_second(100).unwrap())
 }
 
@@ -94,8 +110,9 @@ fn a_conflict_of_identities_blocks_and_keeps_what_was_known() {
     });
     let error = Error::ForeignBrokers { present: "other".to_owned(), expected: "mine".to_owned() };
     let found = Found::default();
-    let seen = Seen { found: &found, outcome: Err(&error), settings: &settings() };
+    let seen = Seen { found: &found, outcome: Err(&error), rollout: None, settings: &settings() };
     let status = build(&known, &seen, Timestamp::from_second(100).unwrap());
     assert_eq!((ready_of(&status).as_str(), status.phase), ("False ClusterIdConflict", Phase::Blocked));
     assert_eq!((status.cluster_id.as_deref(), status.initialised), (Some("mine"), true));
+    assert_eq!(conditions::get(&status.conditions, conditions::ROLLING_OUT).unwrap().status, "Unknown");
 }

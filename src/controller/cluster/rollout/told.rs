@@ -1,0 +1,286 @@
+//! How a rollout is told: in the status, as a condition, and by events when something changed. Pure.
+
+use std::time::Duration;
+
+use chronik_api::broker_cluster::{
+    BlockedBy, BrokerClusterStatus, PermitStage, RolloutPermit, RolloutStatus,
+};
+use chronik_api::conditions::{self, Finding, ROLLING_OUT};
+use chronik_core::ids::BrokerId;
+use chronik_core::restart::{Reason, Stage};
+use chronik_core::view::{BlockReport, PermitReport};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use super::{End, Refusal, Round};
+use crate::cluster::plan::{PodSeen, Wait};
+use crate::cluster::pods;
+use crate::events::Happening;
+
+/// Pause while a restart is under way. The controller's debounce, 300 ms, comes on top.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+/// Pause while the brokers or a person have to change something first.
+const HELD: Duration = Duration::from_millis(1500);
+/// Most blocks and ignored annotations in a status, and blocks in a message.
+const LISTED_MAX: usize = 10;
+const IN_MESSAGE_MAX: usize = 3;
+
+const UP_TO_DATE: &str = "UpToDate";
+const RESTARTING: &str = "Restarting";
+const WAITING_FOR_ISR: &str = "WaitingForIsr";
+const BLOCKED: &str = "Blocked";
+const PAUSED: &str = "Paused";
+const UNREACHABLE: &str = "BrokersUnreachable";
+
+/// What there is to say.
+pub struct Told {
+    pub status: RolloutStatus,
+    pub finding: Finding,
+    /// What changed since the status before.
+    pub happenings: Vec<Happening>,
+    /// When to look again, if soon.
+    pub pace: Option<Duration>,
+}
+
+impl Told {
+    /// Whether a broker should restart and may not stop.
+    pub fn is_blocked(&self) -> bool {
+        self.finding.reason == BLOCKED
+    }
+}
+
+/// Says how a round ended, after a status `before`, of a cluster of so many brokers.
+pub fn tell(round: &Round, before: &BrokerClusterStatus, pods: &[Pod], replicas: u32) -> Told {
+    let known = before.rollout.clone().unwrap_or_default();
+    let outdated = round.seen.pods.iter().filter(|pod| round.seen.is_outdated(pod)).count();
+    let outdated = u32::try_from(outdated).unwrap_or(u32::MAX);
+    let blocks = steady(&round.refusals, &known.blocked_by);
+    let (reason, message) = reason(round, &known, outdated, &blocks, pods);
+    let goes_on = reason != UP_TO_DATE && reason != PAUSED;
+    let status = RolloutStatus {
+        summary: summary(reason, outdated, replicas),
+        outdated,
+        message: message.clone(),
+        permit: permit(round, &known),
+        blocked_by: blocks,
+        ignored: round.ignored.iter().take(LISTED_MAX).cloned().collect(),
+    };
+    let finding = Finding::new(ROLLING_OUT, goes_on, reason, message);
+    let pace = if reason == BLOCKED || reason == UNREACHABLE { HELD } else { UNDER_WAY };
+    let happenings = happenings(round, before, &status, &finding);
+    Told { status, finding, happenings, pace: goes_on.then_some(pace) }
+}
+
+fn summary(reason: &str, outdated: u32, replicas: u32) -> String {
+    let word = match reason {
+        UP_TO_DATE => return UP_TO_DATE.to_owned(),
+        RESTARTING => "restarting",
+        BLOCKED => "blocked",
+        PAUSED => "paused",
+        _ => "waiting",
+    };
+    format!("{outdated}/{replicas} outdated, {word}")
+}
+
+/// Why it is as it is: one CamelCase word, and a sentence.
+fn reason(
+    round: &Round,
+    known: &RolloutStatus,
+    outdated: u32,
+    blocks: &[BlockedBy],
+    pods: &[Pod],
+) -> (&'static str, String) {
+    let wait = match &round.end {
+        End::Done => return (UP_TO_DATE, "every pod runs the spec's settings".to_owned()),
+        End::Failed(reason, message) => return (reason, message.clone()),
+        End::Waits(wait) => wait,
+    };
+    match wait {
+        Wait::Paused => (PAUSED, format!("{outdated} pods are outdated, and spec.rollout.paused is set")),
+        // Nothing was to be restarted when the brokers fell silent.
+        Wait::Report | Wait::Permits if outdated == 0 && known.permit.is_none() => {
+            (UP_TO_DATE, "every pod runs the spec's settings".to_owned())
+        }
+        Wait::Report => {
+            let message =
+                "no broker has said lately which of them are up: nothing restarts without their word";
+            (UNREACHABLE, message.to_owned())
+        }
+        Wait::Permits => {
+            let message = "no broker says which permits are open: nothing restarts without their word";
+            (UNREACHABLE, message.to_owned())
+        }
+        Wait::Template => (RESTARTING, "Kubernetes has not taken the spec's pod template yet".to_owned()),
+        Wait::Stopping(broker) => (RESTARTING, format!("broker {broker} stops: its pod is being deleted")),
+        Wait::Returning(broker, permit) => returning(round, *broker, permit.0, pods),
+        Wait::Lapsing(broker, permit) => (
+            BLOCKED,
+            format!("permit {} of broker {broker} is not needed any more: it lapses soon", permit.0),
+        ),
+        Wait::OtherStop(broker, permit, why) => (
+            BLOCKED,
+            format!("broker {broker} may stop {} (permit {}): it goes first", for_what(*why), permit.0),
+        ),
+        Wait::NotUp(broker) => {
+            let trouble = trouble(round, *broker, pods);
+            let message =
+                format!("broker {broker} runs the spec's settings and is not up: no other follows it");
+            (BLOCKED, format!("{message}{trouble}"))
+        }
+        Wait::Refused => (BLOCKED, refused(&round.refusals, blocks)),
+    }
+}
+
+fn returning(round: &Round, broker: BrokerId, permit: u64, pods: &[Pod]) -> (&'static str, String) {
+    let alive = round.seen.brokers.as_ref().is_some_and(|brokers| brokers.alive.contains(&broker));
+    if alive && pod_of(round, broker).is_some() {
+        (
+            WAITING_FOR_ISR,
+            format!("broker {broker} is up again and not yet back in every ISR (permit {permit})"),
+        )
+    } else {
+        let trouble = trouble(round, broker, pods);
+        (RESTARTING, format!("broker {broker} restarts and is not up yet (permit {permit}){trouble}"))
+    }
+}
+
+fn pod_of(round: &Round, broker: BrokerId) -> Option<&PodSeen> {
+    round.seen.pods.iter().find(|pod| pod.broker == broker)
+}
+
+/// What keeps that broker's pod from starting, after a semicolon.
+fn trouble(round: &Round, broker: BrokerId, pods: &[Pod]) -> String {
+    let uid = pod_of(round, broker).map(|pod| pod.uid.clone());
+    let pod: Vec<Pod> = pods.iter().filter(|pod| pod.uid() == uid).cloned().collect();
+    pods::trouble(&pod).map_or(String::new(), |trouble| format!("; {trouble}"))
+}
+
+fn for_what(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Rollout => "for a rollout",
+        Reason::Eviction => "for an eviction",
+        Reason::Deleted => "because its pod was deleted",
+        Reason::ScaleDown => "to leave the cluster",
+        Reason::Asked => "because a person asks for it",
+    }
+}
+
+/// Names the first broker that may not stop with what stands against it, and the others.
+fn refused(refusals: &[Refusal], blocks: &[BlockedBy]) -> String {
+    let Some((first, others)) = refusals.split_first() else { return String::new() };
+    let why = match blocks {
+        [] => first.message.clone(),
+        blocks => {
+            let listed: Vec<String> = blocks.iter().take(IN_MESSAGE_MAX).map(block_text).collect();
+            let more = first.blocked.saturating_sub(listed.len());
+            format!("broker {} may not stop: {}", first.broker, with_more(&listed, more))
+        }
+    };
+    let others: Vec<String> = others.iter().map(|refusal| refusal.broker.to_string()).collect();
+    match others.as_slice() {
+        [] => why,
+        [one] => format!("{why}. Neither may broker {one}"),
+        more => format!("{why}. Neither may brokers {}", more.join(", ")),
+    }
+}
+
+/// Some blocks in one line, of so many.
+pub(super) fn blocks_text(blocks: &[BlockReport], of: usize) -> String {
+    let listed: Vec<String> =
+        blocks.iter().take(IN_MESSAGE_MAX).map(|block| block_text(&blocked_by(block))).collect();
+    with_more(&listed, of.saturating_sub(listed.len()))
+}
+
+fn with_more(listed: &[String], more: usize) -> String {
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("{}{more}", listed.join("; "))
+}
+
+fn block_text(block: &BlockedBy) -> String {
+    format!("{}: {}", place(block), block.why)
+}
+
+fn place(block: &BlockedBy) -> String {
+    match (&block.topic, block.partition) {
+        (Some(topic), Some(partition)) => format!("{topic}/{partition}"),
+        _ => "metadata group".to_owned(),
+    }
+}
+
+fn blocked_by(block: &BlockReport) -> BlockedBy {
+    BlockedBy { topic: block.topic.clone(), partition: block.partition, why: block.why.clone() }
+}
+
+/// What stands against the first broker that was refused. A reason in which only a time has changed is told as before: it
+/// changes with each look and would be written each time.
+fn steady(refusals: &[Refusal], before: &[BlockedBy]) -> Vec<BlockedBy> {
+    let blocks = refusals.first().map_or(&[][..], |refusal| &refusal.blocks).iter().take(LISTED_MAX);
+    let told = |block: BlockedBy| {
+        let same = |known: &&BlockedBy| {
+            place(known) == place(&block) && without_times(&known.why) == without_times(&block.why)
+        };
+        before.iter().find(same).cloned().unwrap_or(block)
+    };
+    blocks.map(blocked_by).map(told).collect()
+}
+
+/// The text without the figure before each `ms`.
+fn without_times(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_time = |at: usize| {
+        let unit = words.get(at + 1).is_some_and(|unit| unit.trim_end_matches([';', ',', '.']) == "ms");
+        unit && words[at].parse::<u64>().is_ok()
+    };
+    let kept = (0..words.len()).map(|at| if is_time(at) { "_" } else { words[at] });
+    kept.collect::<Vec<_>>().join(" ")
+}
+
+/// The permit of ours that is open; what was known, if nobody told.
+fn permit(round: &Round, known: &RolloutStatus) -> Option<RolloutPermit> {
+    let Some(open) = &round.seen.permits else { return known.permit.clone() };
+    let ours = |permit: &&PermitReport| matches!(permit.reason, Reason::Rollout | Reason::Asked);
+    open.iter().find(ours).map(|permit| RolloutPermit {
+        id: permit.id.0,
+        broker: permit.broker.0,
+        stage: match permit.stage {
+            Stage::Granted => PermitStage::Granted,
+            Stage::Begun => PermitStage::Begun,
+        },
+    })
+}
+
+fn happenings(
+    round: &Round,
+    before: &BrokerClusterStatus,
+    status: &RolloutStatus,
+    finding: &Finding,
+) -> Vec<Happening> {
+    let known = before.rollout.clone().unwrap_or_default();
+    let turned = conditions::get(&before.conditions, ROLLING_OUT);
+    let was = turned.map_or("", |condition| condition.reason.as_str());
+    let mut happenings = Vec::new();
+    let ended = |permit: &&RolloutPermit| {
+        let open = round.seen.permits.as_ref();
+        permit.stage == PermitStage::Begun
+            && open.is_some_and(|open| !open.iter().any(|open| open.id.0 == permit.id))
+    };
+    if let Some(permit) = known.permit.as_ref().filter(ended) {
+        let note = format!("broker {} is back in every ISR: permit {} has ended", permit.broker, permit.id);
+        happenings.push(Happening::normal("BrokerBack", note));
+    }
+    let places = |blocks: &[BlockedBy]| blocks.iter().map(place).collect::<Vec<_>>();
+    if finding.reason == BLOCKED
+        && (was != BLOCKED || places(&known.blocked_by) != places(&status.blocked_by))
+    {
+        happenings.push(Happening::warning("RestartBlocked", status.message.clone()));
+    }
+    if finding.reason == UP_TO_DATE && turned.is_some_and(|condition| condition.status == "True") {
+        happenings.push(Happening::normal("RolloutDone", status.message.clone()));
+    }
+    let news = status.ignored.iter().filter(|ignored| !known.ignored.contains(ignored));
+    happenings.extend(news.map(|ignored| Happening::warning("AnnotationIgnored", ignored.clone())));
+    happenings
+}
+
+#[cfg(test)]
+mod tests;
