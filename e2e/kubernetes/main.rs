@@ -14,6 +14,7 @@ mod install;
 mod nodes_die;
 mod operator;
 mod release;
+mod rollout;
 mod topics;
 mod uninstall;
 mod world;

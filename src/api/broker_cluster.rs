@@ -100,7 +100,7 @@ pub struct BrokerClusterSpec {
     pub termination_grace_period_seconds: u32,
 
     /// How pods that run older settings are restarted.
-    #[serde(default, skip_serializing_if = "Rollout::is_default")]
+    #[serde(default)]
     pub rollout: Rollout,
 
     /// Broker settings by the names `chronik-broker run --help` gives them, such as `min-insync-replicas`.
@@ -211,13 +211,6 @@ pub struct Rollout {
     /// Restart no further pod because of its settings. A restart that has begun is brought to its end, and pods with the
     /// annotation `chronik.dev/restart: "true"` restart all the same.
     pub paused: bool,
-}
-
-impl Rollout {
-    /// Whether nothing is asked for.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What a cluster is.

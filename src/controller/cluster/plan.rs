@@ -93,7 +93,7 @@ pub enum Wait {
     Lapsing(BrokerId, PermitId),
     /// The end of a stop that is not ours.
     OtherStop(BrokerId, PermitId, Reason),
-    /// This broker, which runs the spec's settings and is not up.
+    /// This broker, which runs the spec's settings and is not up, or not ready yet.
     NotUp(BrokerId),
     /// The brokers, which refuse every pod that could be next.
     Refused,
@@ -188,7 +188,8 @@ fn candidates<'a>(seen: &'a Observed, brokers: &BrokersSeen) -> Vec<(&'a PodSeen
 
 /// The first candidate that was not refused just now.
 fn ask(seen: &Observed, brokers: &BrokersSeen, candidates: &[(&PodSeen, Reason)]) -> Step {
-    let is_down = |pod: &&PodSeen| !seen.is_outdated(pod) && !brokers.alive.contains(&pod.broker);
+    let is_down =
+        |pod: &&PodSeen| !seen.is_outdated(pod) && !(pod.ready && brokers.alive.contains(&pod.broker));
     let down = seen.pods.iter().find(is_down);
     // One that does not come up with the spec's settings: the others shall not follow it.
     let held_by = |pod: &PodSeen, reason| {

@@ -133,6 +133,11 @@ fn a_broker_that_does_not_come_up_with_the_settings_stops_the_rest() {
     };
     let not_up = Step::Wait(Wait::NotUp(BrokerId(2)));
     assert_eq!(step(one_down), not_up);
+    let unready = |seen: &mut Observed| {
+        update(seen, &[2]);
+        seen.pods[1].ready = false;
+    };
+    assert_eq!(step(unready), not_up);
     let and_another = |seen: &mut Observed| {
         one_down(seen);
         kill(seen, 3);

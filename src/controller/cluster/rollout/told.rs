@@ -54,7 +54,8 @@ pub fn tell(round: &Round, before: &BrokerClusterStatus, pods: &[Pod], replicas:
     let known = before.rollout.clone().unwrap_or_default();
     let outdated = round.seen.pods.iter().filter(|pod| round.seen.is_outdated(pod)).count();
     let outdated = u32::try_from(outdated).unwrap_or(u32::MAX);
-    let blocks = steady(&round.refusals, &known.blocked_by);
+    let all_refused = round.end == End::Waits(Wait::Refused);
+    let blocks = if all_refused { steady(&round.refusals, &known.blocked_by) } else { Vec::new() };
     let (reason, message) = reason(round, &known, outdated, &blocks, pods);
     let goes_on = reason != UP_TO_DATE && reason != PAUSED;
     let status = RolloutStatus {
@@ -121,19 +122,13 @@ fn reason(
             BLOCKED,
             format!("broker {broker} may stop {} (permit {}): it goes first", for_what(*why), permit.0),
         ),
-        Wait::NotUp(broker) => {
-            let trouble = trouble(round, *broker, pods);
-            let message =
-                format!("broker {broker} runs the spec's settings and is not up: no other follows it");
-            (BLOCKED, format!("{message}{trouble}"))
-        }
+        Wait::NotUp(broker) => not_up(round, *broker, pods),
         Wait::Refused => (BLOCKED, refused(&round.refusals, blocks)),
     }
 }
 
 fn returning(round: &Round, broker: BrokerId, permit: u64, pods: &[Pod]) -> (&'static str, String) {
-    let alive = round.seen.brokers.as_ref().is_some_and(|brokers| brokers.alive.contains(&broker));
-    if alive && pod_of(round, broker).is_some() {
+    if is_alive(round, broker) && pod_of(round, broker).is_some() {
         (
             WAITING_FOR_ISR,
             format!("broker {broker} is up again and not yet back in every ISR (permit {permit})"),
@@ -142,6 +137,20 @@ fn returning(round: &Round, broker: BrokerId, permit: u64, pods: &[Pod]) -> (&'s
         let trouble = trouble(round, broker, pods);
         (RESTARTING, format!("broker {broker} restarts and is not up yet (permit {permit}){trouble}"))
     }
+}
+
+fn not_up(round: &Round, broker: BrokerId, pods: &[Pod]) -> (&'static str, String) {
+    if is_alive(round, broker) {
+        (RESTARTING, format!("broker {broker} is back, and its pod is not ready yet"))
+    } else {
+        let trouble = trouble(round, broker, pods);
+        let message = format!("broker {broker} runs the spec's settings and is not up: no other follows it");
+        (BLOCKED, format!("{message}{trouble}"))
+    }
+}
+
+fn is_alive(round: &Round, broker: BrokerId) -> bool {
+    round.seen.brokers.as_ref().is_some_and(|brokers| brokers.alive.contains(&broker))
 }
 
 fn pod_of(round: &Round, broker: BrokerId) -> Option<&PodSeen> {

@@ -97,6 +97,16 @@ fn each_end_has_its_reason() {
         wait(Wait::OtherStop(BrokerId(3), PermitId(9), Reason::Eviction), &[1]),
         "True Blocked: broker 3 may stop for an eviction (permit 9): it goes first [1/3 outdated, blocked]"
     );
+    assert_eq!(
+        wait(Wait::NotUp(BrokerId(2)), &[1]),
+        "True Restarting: broker 2 is back, and its pod is not ready yet [1/3 outdated, restarting]"
+    );
+    let mut down = round(End::Waits(Wait::NotUp(BrokerId(2))), &[1]);
+    down.seen.brokers = Some(BrokersSeen::default());
+    assert_eq!(
+        line(&tell_first(&down)),
+        "True Blocked: broker 2 runs the spec's settings and is not up: no other follows it [1/3 outdated, blocked]"
+    );
     let failed = End::Failed("KubernetesApi", "delete pod demo-broker-2: forbidden".to_owned());
     assert_eq!(
         line(&tell_first(&round(failed, &[2]))),

@@ -1,0 +1,179 @@
+//! Rolling restarts: one broker at a time, none while a partition would pay for it, and a person who bears it all the same.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chronik_e2e::load::{self, Load};
+use chronik_e2e::wait;
+use serde_json::Value;
+
+use crate::figure;
+use crate::world::{World, field, topic_with};
+
+const PARTITIONS: usize = 6;
+const PACE: Duration = Duration::from_millis(5);
+const GOES_ON: Duration = Duration::from_secs(40);
+/// Three brokers, each stopped, started and caught up.
+const ALL_OF_THEM: Duration = Duration::from_secs(240);
+const ONE: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(30);
+/// So long a blocked rollout is watched.
+const STAYS: Duration = Duration::from_secs(10);
+const DEMO: &str = "brokerclusters/demo";
+
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn a_changed_setting_restarts_one_broker_at_a_time() {
+    let world = World::with_brokers("rollout", 3);
+    world.create_topic("t", PARTITIONS);
+    world.await_condition(DEMO, "RollingOut", "False UpToDate", SOON);
+    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+
+    let before = uids(&world).expect("pods");
+    let began = Instant::now();
+    change_setting(&world, 2);
+    let all_are_new = || {
+        at_most_one_is_not_ready(&world)?;
+        let now = uids(&world)?;
+        let new = before.iter().filter(|(pod, uid)| now.get(*pod).is_some_and(|now| now != *uid)).count();
+        wait::holds(new == before.len(), || format!("{new} of 3 pods are new"))
+    };
+    wait::until("every pod is replaced", ALL_OF_THEM, all_are_new);
+    let done = || {
+        at_most_one_is_not_ready(&world)?;
+        let told = world.condition(DEMO, "RollingOut")?;
+        wait::holds(told.starts_with("False UpToDate"), || told)
+    };
+    wait::until("the rollout comes to its end", ONE, done);
+    let took = began.elapsed();
+    let stall = load.longest_stall(began);
+    let (sent, book) = load.finish();
+    assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
+    assert_eq!(summary(&world).expect("a status"), "UpToDate");
+    for broker in 1..=3 {
+        let name = format!("broker {broker} ");
+        world.await_event("demo", "RestartGranted", &[&name]);
+        world.await_event("demo", "PodDeleted", &[&name]);
+        world.await_event("demo", "BrokerBack", &[&name]);
+    }
+    figure(&format!(
+        "rolling restart of three brokers: {took:?}, {sent} sends and none failed, longest stall of a partition {stall:?}"
+    ));
+}
+
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn no_broker_restarts_while_a_partition_would_pay() {
+    let world = World::with_brokers("rollout-blocked", 3);
+    world.create_topic("orders", 3);
+    need_in_sync(&world, 3);
+    let before = uids(&world).expect("pods");
+    change_setting(&world, 2);
+    is_blocked_by_orders(&world, 3);
+    world.await_event("demo", "RestartBlocked", &["orders/"]);
+    nothing_restarts(&world, &before);
+
+    need_in_sync(&world, 2);
+    world.await_condition(DEMO, "RollingOut", "False UpToDate", ALL_OF_THEM);
+    let between = uids(&world).expect("pods");
+    assert!(before.iter().all(|(pod, uid)| between[pod] != *uid), "{before:?} -> {between:?}");
+
+    need_in_sync(&world, 3);
+    change_setting(&world, 3);
+    is_blocked_by_orders(&world, 3);
+    allow_unavailable(&world, "demo-broker-2", "another-uid");
+    world.await_event(
+        "demo",
+        "AnnotationIgnored",
+        &["demo-broker-2", "another-uid", &between["demo-broker-2"]],
+    );
+    allow_unavailable(&world, "demo-broker-2", &between["demo-broker-2"]);
+    world.await_event("demo", "UnavailableAllowed", &["broker 2 ", "orders/"]);
+    let one_is_new = || {
+        let now = uids(&world)?;
+        let new: Vec<&str> =
+            between.iter().filter(|(pod, uid)| now.get(*pod) != Some(*uid)).map(|(pod, _)| &**pod).collect();
+        let there = now.len() == between.len();
+        wait::holds(there && new == ["demo-broker-2"], || format!("new: {new:?}, of {now:?}"))
+    };
+    wait::until("the pod a person named is replaced", ONE, one_is_new);
+    is_blocked_by_orders(&world, 2);
+    nothing_restarts(&world, &uids(&world).expect("pods"));
+    one_is_new().expect("the others were left alone");
+}
+
+/// A setting that brokers only take up by a restart.
+fn change_setting(world: &World, default_partitions: u32) {
+    let patch = format!("{{\"spec\": {{\"config\": {{\"default-partitions\": \"{default_partitions}\"}}}}}}");
+    world
+        .kubectl(&["patch", "brokercluster", "demo", "--type=merge", "--patch", &patch])
+        .run()
+        .expect("change a setting of the brokers");
+}
+
+/// So many replicas must be in sync for a write, and the brokers know it.
+fn need_in_sync(world: &World, min_isr: u64) {
+    let fields = format!("partitions: 3, replicas: 3, minInsyncReplicas: {min_isr}");
+    world.apply(&topic_with("orders", &fields)).expect("change the Topic");
+    let look = || {
+        let topic = world.resource("topics/orders")?;
+        let now = field(&topic, "/status/effectiveMinIsr")?;
+        wait::holds(*now == min_isr, || format!("it is {now}"))
+    };
+    wait::until(&format!("orders needs {min_isr} in sync"), SOON, look);
+}
+
+fn allow_unavailable(world: &World, pod: &str, uid: &str) {
+    let annotation = format!("chronik.dev/allow-unavailable={uid}");
+    world.kubectl(&["annotate", "pod", pod, &annotation, "--overwrite"]).run().expect("annotate a pod");
+}
+
+/// The condition, the status and the column of `kubectl get` say that orders stands against it, with so many pods outdated.
+fn is_blocked_by_orders(world: &World, outdated: u64) {
+    let look = || {
+        let told = world.condition(DEMO, "RollingOut")?;
+        wait::holds(told.starts_with("True Blocked") && told.contains("orders/"), || told)?;
+        let cluster = world.resource(DEMO)?;
+        let rollout = field(&cluster, "/status/rollout")?;
+        let first = field(rollout, "/blockedBy/0")?;
+        wait::holds(rollout["outdated"] == outdated && first["topic"] == "orders", || rollout.to_string())
+    };
+    wait::until("the rollout is blocked by orders", ONE, look);
+    assert_eq!(summary(world).expect("a status"), format!("{outdated}/3 outdated, blocked"));
+    let shown = world.kubectl(&["get", "brokercluster", "demo"]).run().expect("kubectl get");
+    assert!(shown.contains("ROLLOUT") && shown.contains(" outdated, blocked"), "{shown}");
+}
+
+fn nothing_restarts(world: &World, before: &BTreeMap<String, String>) {
+    let began = Instant::now();
+    while began.elapsed() < STAYS {
+        assert_eq!(&uids(world).expect("pods"), before);
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+fn summary(world: &World) -> Result<String, String> {
+    let cluster = world.resource(DEMO)?;
+    Ok(field(&cluster, "/status/rollout/summary")?.as_str().unwrap_or_default().to_owned())
+}
+
+/// UID by name of each broker's pod.
+fn uids(world: &World) -> Result<BTreeMap<String, String>, String> {
+    let text = |pod: &Value, name: &str| pod["metadata"][name].as_str().unwrap_or_default().to_owned();
+    Ok(world.pods()?.iter().map(|pod| (text(pod, "name"), text(pod, "uid"))).collect())
+}
+
+/// Of three pods, those missing, on their way out or not ready.
+fn at_most_one_is_not_ready(world: &World) -> Result<(), String> {
+    let pods = world.pods()?;
+    let ready = |pod: &&Value| {
+        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+        let is_ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+        pod.pointer("/metadata/deletionTimestamp").is_none()
+            && conditions.is_some_and(|all| all.iter().any(is_ready))
+    };
+    let ready = pods.iter().filter(ready).count();
+    assert!(ready + 1 >= 3, "{ready} of 3 pods are ready: {pods:?}");
+    Ok(())
+}
