@@ -120,7 +120,7 @@ mod tests {
             reason: Reason::Rollout,
             stage: Stage::Begun,
         };
-        assert_eq!(client.permits(&broker).await.unwrap().open, [expected.clone()]);
+        assert_eq!(client.permits(&broker).await.unwrap().open, std::slice::from_ref(&expected));
         let begun = client.begin_permit(&broker, PermitId(3), "uid-2").await.unwrap();
         assert_eq!(
             begun,

@@ -188,9 +188,8 @@ fn candidates<'a>(seen: &'a Observed, brokers: &BrokersSeen) -> Vec<(&'a PodSeen
 
 /// The first candidate that was not refused just now.
 fn ask(seen: &Observed, brokers: &BrokersSeen, candidates: &[(&PodSeen, Reason)]) -> Step {
-    let is_down =
-        |pod: &&PodSeen| !seen.is_outdated(pod) && !(pod.ready && brokers.alive.contains(&pod.broker));
-    let down = seen.pods.iter().find(is_down);
+    let is_well = |pod: &PodSeen| pod.ready && brokers.alive.contains(&pod.broker);
+    let down = seen.pods.iter().find(|pod| !seen.is_outdated(pod) && !is_well(pod));
     // One that does not come up with the spec's settings: the others shall not follow it.
     let held_by = |pod: &PodSeen, reason| {
         let follows =

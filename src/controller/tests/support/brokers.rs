@@ -8,11 +8,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use chronik_core::ids::{BrokerId, Generation, TopicId};
+use chronik_core::restart::{PermitId, Stage};
 use chronik_core::view::{
-    BrokerReport, ClusterReport, PartitionReport, PartitionState, PartitionTotals, TopicReport,
+    BlockReport, BrokerReport, ClusterReport, PartitionReport, PartitionState, PartitionTotals, PermitAnswer,
+    PermitBody, PermitProblem, PermitRefused, PermitReport, PermitsReport, PodBody, TopicReport,
 };
 use futures::stream;
 use parking_lot::Mutex;
@@ -35,6 +37,11 @@ struct Shared {
     asked: Vec<String>,
     /// Brokers that see nobody else.
     cut_off: Vec<u32>,
+    /// The permit that is open, if one is.
+    permit: Option<PermitReport>,
+    permits_given: u64,
+    /// A partition of this topic stands against every stop.
+    blocked_by: Option<String>,
 }
 
 #[derive(Clone)]
@@ -53,6 +60,9 @@ impl Brokers {
             topics: BTreeMap::new(),
             asked: Vec::new(),
             cut_off: Vec::new(),
+            permit: None,
+            permits_given: 0,
+            blocked_by: None,
         };
         let mut brokers = Self {
             shared: Arc::new(Mutex::new(shared)),
@@ -94,6 +104,21 @@ impl Brokers {
         self.shared.lock().cut_off.push(broker);
     }
 
+    /// A partition of this topic stands against every stop, or none does.
+    pub fn block(&self, topic: Option<&str>) {
+        self.shared.lock().blocked_by = topic.map(str::to_owned);
+    }
+
+    /// The permit that is open.
+    pub fn permit(&self) -> Option<PermitReport> {
+        self.shared.lock().permit.clone()
+    }
+
+    /// The broker is back in every ISR: its permit ends.
+    pub fn close_permit(&self) {
+        self.shared.lock().permit = None;
+    }
+
     /// What was asked for since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.lock().asked)
@@ -124,6 +149,8 @@ impl Brokers {
             .route("/v1/topics", get(topics).post(create))
             .route("/v1/topics/{name}", get(topic).patch(alter).delete(delete))
             .route("/v1/watch", get(watch))
+            .route("/v1/permits", get(permits).post(grant))
+            .route("/v1/permits/{id}/begin", post(begin))
             .layer(axum::middleware::from_fn_with_state(broker.clone(), die))
             .with_state(broker);
         let mut lives = self.lives.lock();
@@ -274,6 +301,50 @@ async fn watch(State(broker): State<Broker>) -> Response {
     });
     use futures::StreamExt;
     Body::from_stream(stream::iter(first.into_iter().map(Ok)).chain(later)).into_response()
+}
+
+async fn permits(State(broker): State<Broker>) -> Json<PermitsReport> {
+    let open = broker.shared.lock().permit.iter().cloned().collect();
+    Json(PermitsReport { version: 1, open })
+}
+
+async fn grant(State(broker): State<Broker>, Json(body): Json<PermitBody>) -> Response {
+    let mut shared = broker.shared.lock();
+    if let Some(topic) = shared.blocked_by.clone().filter(|_| !body.allow_unavailable) {
+        let block =
+            BlockReport { topic: Some(topic), partition: Some(0), why: "too few are left".to_owned() };
+        return refuse_permit("blocked", vec![block]);
+    }
+    if shared.permit.is_some() {
+        return refuse_permit("permit_refused", Vec::new());
+    }
+    shared.permits_given += 1;
+    shared.asked.push(format!("PERMIT {} {:?} {}", body.broker, body.reason, body.pod_uid));
+    let permit = PermitReport {
+        id: PermitId(shared.permits_given),
+        broker: body.broker,
+        pod_uid: body.pod_uid,
+        reason: body.reason,
+        stage: Stage::Granted,
+    };
+    shared.permit = Some(permit.clone());
+    Json(PermitAnswer { permit: Some(permit), blocks: Vec::new() }).into_response()
+}
+
+async fn begin(State(broker): State<Broker>, Path(id): Path<u64>, Json(body): Json<PodBody>) -> Response {
+    let mut shared = broker.shared.lock();
+    let Some(permit) = shared.permit.as_mut().filter(|permit| permit.id == PermitId(id)) else {
+        return refuse_permit("unknown_permit", Vec::new());
+    };
+    assert_eq!(permit.pod_uid, body.pod_uid);
+    permit.stage = Stage::Begun;
+    Json(PermitAnswer { permit: Some(permit.clone()), blocks: Vec::new() }).into_response()
+}
+
+fn refuse_permit(code: &str, blocks: Vec<BlockReport>) -> Response {
+    let error = PermitProblem { code: code.to_owned(), message: "no".to_owned() };
+    let refused = PermitRefused { error, blocked: blocks.len() as u32, blocks };
+    (StatusCode::CONFLICT, Json(refused)).into_response()
 }
 
 fn refuse(status: StatusCode, error: Value) -> Response {
