@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::{ANSWER_BYTES_MAX, BrokerClient, BrokerError, PROBE_TIMEOUT, json, parse};
 
-/// Time for a judgement: leaders of all partitions are asked, and the permit is committed.
-const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a judgement: leaders of all partitions are asked, for some seconds while one is elected, and the permit is
+/// committed.
+const JUDGE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the brokers said to what they were asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]

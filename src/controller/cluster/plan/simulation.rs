@@ -11,7 +11,7 @@ use super::*;
 /// What may happen. Brokers count from 0 and are taken modulo their number.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// The operator takes the next step; it looks first unless it still knows what it saw.
+    /// The operator looks, or takes the next step by what it saw.
     Operator,
     /// The operator dies; another one knows nothing.
     OperatorDies,
@@ -140,9 +140,12 @@ impl World {
         }
     }
 
-    /// One step of the operator's round. True if the round is over.
+    /// One step of the operator's round. True if the round is over. What it acts on may be old by then.
     fn operator(&mut self) -> bool {
-        let mut seen = self.operator.take().unwrap_or_else(|| self.observe());
+        let Some(mut seen) = self.operator.take() else {
+            self.operator = Some(self.observe());
+            return false;
+        };
         let goes_on = match next(&seen) {
             Step::Done | Step::Wait(_) => false,
             Step::Ask { broker, pod_uid, reason, .. } => self.asked(&mut seen, broker, &pod_uid, reason),
@@ -287,8 +290,8 @@ impl World {
         self.taken = self.spec;
         self.happen(Event::Lapses);
         for _ in 0..6 * self.brokers.len() {
-            // A bound on one round: each candidate is asked for, one is begun and deleted.
-            let steps = (0..self.brokers.len() + 4).position(|_| self.operator());
+            // A bound on one round: it looks, one is asked for, begun and deleted, and it waits.
+            let steps = (0..6).position(|_| self.operator());
             assert!(steps.is_some(), "a round comes to its end");
             if self.open.as_ref().is_some_and(|open| open.stage == Stage::Granted) {
                 self.happen(Event::Lapses);
