@@ -195,6 +195,8 @@ fn a_broken_pod_is_replaced_under_the_same_permit_once_the_spec_is_corrected() {
     };
     assert_eq!(with_permit(begun(2, "before"), confirmed), delete(2, "uid-2"));
     assert_eq!(with_permit(begun(2, "before"), |_| {}), returning(2), "it is up: it may be back soon");
+    let not_ready = |seen: &mut Observed| seen.pods[1].ready = false;
+    assert_eq!(with_permit(begun(2, "before"), not_ready), returning(2), "so it is while it catches up");
     let not_corrected = |seen: &mut Observed| {
         update(seen, &[2]);
         kill(seen, 2);
