@@ -122,7 +122,7 @@ fn reason(
             BLOCKED,
             format!("broker {broker} may stop {} (permit {}): it goes first", for_what(*why), permit.0),
         ),
-        Wait::NotUp(broker) => not_up(round, *broker, pods),
+        Wait::NotUp(broker) => not_up(round, known, *broker, pods),
         Wait::Refused => (BLOCKED, refused(&round.refusals, blocks)),
     }
 }
@@ -139,9 +139,11 @@ fn returning(round: &Round, broker: BrokerId, permit: u64, pods: &[Pod]) -> (&'s
     }
 }
 
-fn not_up(round: &Round, broker: BrokerId, pods: &[Pod]) -> (&'static str, String) {
-    if is_alive(round, broker) {
-        (RESTARTING, format!("broker {broker} is back, and its pod is not ready yet"))
+/// The report on who is up may be older than the end of a permit: in the round that sees that end it says nothing yet.
+fn not_up(round: &Round, known: &RolloutStatus, broker: BrokerId, pods: &[Pod]) -> (&'static str, String) {
+    let just_back = known.permit.as_ref().is_some_and(|permit| permit.broker == broker.0);
+    if just_back || is_alive(round, broker) {
+        (RESTARTING, format!("broker {broker} is back, and not yet seen as up and its pod as ready"))
     } else {
         let trouble = trouble(round, broker, pods);
         let message = format!("broker {broker} runs the spec's settings and is not up: no other follows it");

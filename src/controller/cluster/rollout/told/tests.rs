@@ -99,18 +99,31 @@ fn each_end_has_its_reason() {
     );
     assert_eq!(
         wait(Wait::NotUp(BrokerId(2)), &[1]),
-        "True Restarting: broker 2 is back, and its pod is not ready yet [1/3 outdated, restarting]"
-    );
-    let mut down = round(End::Waits(Wait::NotUp(BrokerId(2))), &[1]);
-    down.seen.brokers = Some(BrokersSeen::default());
-    assert_eq!(
-        line(&tell_first(&down)),
-        "True Blocked: broker 2 runs the spec's settings and is not up: no other follows it [1/3 outdated, blocked]"
+        "True Restarting: broker 2 is back, and not yet seen as up and its pod as ready [1/3 outdated, restarting]"
     );
     let failed = End::Failed("KubernetesApi", "delete pod demo-broker-2: forbidden".to_owned());
     assert_eq!(
         line(&tell_first(&round(failed, &[2]))),
         "True KubernetesApi: delete pod demo-broker-2: forbidden [1/3 outdated, waiting]"
+    );
+}
+
+#[test]
+fn a_broker_that_is_down_with_the_settings_blocks_unless_it_came_back_just_now() {
+    let mut under_way = round(End::Waits(Wait::Returning(BrokerId(2), PermitId(7))), &[1]);
+    under_way.seen.permits = Some(vec![begun(2)]);
+    let before = after(&tell_first(&under_way));
+    let mut down = round(End::Waits(Wait::NotUp(BrokerId(2))), &[1]);
+    down.seen.brokers = Some(BrokersSeen::default());
+    let at_its_end = tell(&down, &before, &[], 3);
+    assert_eq!(
+        (at_its_end.finding.reason.as_str(), reasons(&at_its_end)),
+        ("Restarting", vec!["BrokerBack"])
+    );
+    let later = tell(&down, &after(&at_its_end), &[], 3);
+    assert_eq!(
+        line(&later),
+        "True Blocked: broker 2 runs the spec's settings and is not up: no other follows it [1/3 outdated, blocked]"
     );
 }
 
