@@ -46,7 +46,7 @@ impl World {
             rivals: [one, other],
             group,
             term,
-            amid_write: which / 7 % 3 == 0,
+            amid_write: (which / 7).is_multiple_of(3),
             elected: None,
         });
         self.let_voter_die();
