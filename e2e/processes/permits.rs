@@ -294,6 +294,38 @@ fn a_state_that_has_worsened_takes_a_granted_permit_back() {
     await_permit(&cluster, leader, others[1]);
 }
 
+/// Of two brokers one decides the metadata alone: it hands its vote over as it stops.
+#[test]
+fn of_two_brokers_the_one_that_decides_may_stop_and_comes_back() {
+    let mut cluster = Grown::start("permit-two", 1, 2);
+    let open = |cluster: &Grown| {
+        let told = admin::get(cluster.broker(2).admin(), "/v1/permits")?.json()?;
+        Ok::<_, String>(told["open"].as_array().map_or(0, Vec::len))
+    };
+    let granted = || {
+        let answer = ask(cluster.broker(2).admin(), 1, &json!({}));
+        wait::holds(answer.status == 200, || answer.body.clone())?;
+        Ok(permit(&answer))
+    };
+    let granted = wait::until("leave for broker 1", SETTLE, granted).0;
+    permit(&step(cluster.broker(2).admin(), &granted, "begin", "pod-1"));
+    cluster.broker(1).terminate();
+    let ended = cluster.broker_mut(1).wait_end(SETTLE);
+    assert!(ended.success(), "{ended}");
+    let decides = || {
+        let told = cluster.cluster(2)?;
+        wait::holds(told["metadata_leader"] == 2, || told.to_string())
+    };
+    wait::until("broker 2 decides", SETTLE, decides);
+    assert_eq!(open(&cluster), Ok(1), "the vote is not the broker");
+    cluster.broker_mut(1).start();
+    let closed = || {
+        let open = open(&cluster)?;
+        wait::holds(open == 0, || format!("{open} open"))
+    };
+    wait::until("the permit ends", SETTLE, closed);
+}
+
 /// The metadata leader still hears the leader, which still takes all of its ISR to be in sync.
 #[test]
 fn a_leader_that_is_cut_off_from_its_followers_confirms_nothing() {

@@ -60,12 +60,12 @@ impl Restarts {
         }
         let liveness = &self.parts.shared.liveness;
         let not_well = |id: &BrokerId| !liveness.is_up(*id) || liveness.is_draining(*id);
-        let mut away: BTreeSet<BrokerId> =
-            state.brokers().map(|known| known.id).filter(|id| not_well(id)).collect();
+        let (mut away, heirs): (BTreeSet<BrokerId>, BTreeSet<BrokerId>) =
+            state.brokers().map(|known| known.id).partition(not_well);
         away.extend(state.permits().holders());
         away.remove(&broker);
         let Confirmed { voters, outgoing, synced, .. } = metadata;
-        let metadata = MetadataGroup { voters, outgoing, synced };
+        let metadata = MetadataGroup { voters, outgoing, synced, heirs };
         Ok(Request { broker, alive: liveness.is_up(broker), away, partitions, metadata })
     }
 

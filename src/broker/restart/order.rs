@@ -48,7 +48,7 @@ impl Restarts {
         }
         let (judged, blocks) = self.judge(broker).await?;
         let (borne, against): (Vec<Block>, Vec<Block>) =
-            blocks.into_iter().partition(|block| allow_unavailable && block.partition.is_some());
+            blocks.into_iter().partition(|block| allow_unavailable && block.may_be_borne());
         if !against.is_empty() {
             let refused = blocked(broker, &against);
             if !dry_run {
@@ -86,7 +86,7 @@ impl Restarts {
             return Ok(answer(Some(&permit), &[]));
         }
         let (_, mut blocks) = self.judge(permit.broker).await?;
-        blocks.retain(|block| !(permit.allow_unavailable && block.partition.is_some()));
+        blocks.retain(|block| !(permit.allow_unavailable && block.may_be_borne()));
         if !blocks.is_empty() {
             let refused = blocked(permit.broker, &blocks);
             self.commit(ChangePermit::TakeBack { permit: id }).await?;

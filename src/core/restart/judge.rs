@@ -69,6 +69,8 @@ pub struct MetadataGroup {
     pub outgoing: Half,
     /// Voters that keep up with it.
     pub synced: BTreeSet<BrokerId>,
+    /// Brokers that are well: to one of them a sole voter hands its vote before it stops.
+    pub heirs: BTreeSet<BrokerId>,
 }
 
 /// A request to stop a broker, and all that it is judged by.
@@ -147,6 +149,15 @@ pub enum Why {
     },
 }
 
+impl Block {
+    /// Whether a person may bear it: what a partition pays, and metadata that has nobody else, as in a cluster of one broker.
+    /// A metadata group of several would stand still for all of them.
+    pub fn may_be_borne(&self) -> bool {
+        let is_alone = |voters: &Half| voters.count() == 1;
+        self.partition.is_some() || matches!(&self.why, Why::NoMajority { voters, .. } if is_alone(voters))
+    }
+}
+
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.partition {
@@ -195,10 +206,12 @@ pub fn judge(request: &Request) -> Vec<Block> {
         let partition = Some((hosted.topic.clone(), hosted.partition));
         blocks.extend(hosted.block(&gone).map(|why| Block { partition, why }));
     }
-    let MetadataGroup { voters, outgoing, synced } = &request.metadata;
+    let MetadataGroup { voters, outgoing, synced, heirs } = &request.metadata;
     let votes_there = [voters, outgoing].iter().any(|half| half.brokers.contains(&request.broker));
+    let hands_over = voters.count() == 1 && outgoing.count() == 0 && !heirs.is_subset(&gone);
     if request.alive
         && votes_there
+        && !hands_over
         && let Some(why) = lost_majority([voters, outgoing], &gone, synced)
     {
         blocks.push(Block { partition: None, why });

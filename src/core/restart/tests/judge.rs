@@ -32,9 +32,13 @@ fn hosted(replicas: u32, confirmed: Confirmed) -> Hosted {
     Hosted { group: GroupId(16), topic, partition: 4, replicas, shrinks_from, policy, confirmed }
 }
 
+fn metadata(voters: &[u32], well: &[u32]) -> MetadataGroup {
+    let (synced, heirs) = (brokers(voters), brokers(well));
+    MetadataGroup { voters: half(voters), outgoing: Half::default(), synced, heirs }
+}
+
 fn asked(broker: u32, away: &[u32], hosted: Hosted) -> Request {
-    let metadata =
-        MetadataGroup { voters: half(&[1, 2, 3]), outgoing: Half::default(), synced: brokers(&[1, 2, 3]) };
+    let metadata = metadata(&[1, 2, 3], &[1, 2, 3]);
     let (broker, away) = (BrokerId(broker), brokers(away));
     Request { broker, alive: true, away, partitions: vec![hosted], metadata }
 }
@@ -54,6 +58,24 @@ fn one_of_three_may_stop_and_a_second_may_not() {
             "metadata group: of its voters [3] would be left: no majority of [1, 2, 3]",
         ]
     );
+}
+
+#[test]
+fn a_sole_voter_hands_its_vote_over_where_there_is_somebody_to_take_it() {
+    let of_two = |away: &[u32]| Request {
+        metadata: metadata(&[1], &[1, 2]),
+        partitions: Vec::new(),
+        ..asked(1, away, hosted(3, whole(&[1, 2, 3])))
+    };
+    assert_eq!(judge(&of_two(&[])), []);
+    let alone = judge(&of_two(&[2]));
+    assert_eq!(
+        alone.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["metadata group: of its voters [] would be left: no majority of [1]"]
+    );
+    assert!(alone[0].may_be_borne(), "there is nobody whom it would cost more than the stop itself");
+    let second = judge(&asked(1, &[2], hosted(3, whole(&[1, 2, 3]))));
+    assert_eq!(second.iter().map(Block::may_be_borne).collect::<Vec<_>>(), [true, false]);
 }
 
 #[test]

@@ -102,7 +102,8 @@ impl Cluster {
         let away = self.permits.holders().union(&self.crashed).copied().collect();
         let alive = !self.crashed.contains(&broker);
         let synced = brokers(&[1, 2, 3]).difference(&self.crashed).copied().collect();
-        let metadata = MetadataGroup { voters: half(&[1, 2, 3]), outgoing: Half::default(), synced };
+        let (voters, heirs) = (half(&[1, 2, 3]), BTreeSet::new());
+        let metadata = MetadataGroup { voters, outgoing: Half::default(), synced, heirs };
         let request = Request { broker, alive, away, partitions, metadata };
         if judge(&request).is_empty() {
             self.judged.push(Judged { version: self.permits.version(), request, life: self.life(broker) });
