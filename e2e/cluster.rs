@@ -189,10 +189,10 @@ impl Cluster {
 
     /// Metadata as that broker alone tells it.
     pub fn metadata(&self, id: i32, topic: &str) -> Result<Vec<Seen>, String> {
-        kafka::metadata(self.broker(id).kafka(), id, topic)
+        kafka::metadata(self.broker(id).kafka(), topic)
     }
 
-    /// The same, once it is that broker that answers: a client that knows the others may turn to one of them.
+    /// The same, once it answers.
     pub fn metadata_from(&self, id: i32, topic: &str) -> Vec<Seen> {
         wait::until(&format!("Metadata of broker {id}"), SETTLE, || self.metadata(id, topic)).0
     }

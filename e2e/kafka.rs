@@ -14,8 +14,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::wire;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,29 +31,14 @@ pub struct Seen {
     pub isr: Vec<i32>,
 }
 
-/// Metadata from that broker and no other: a client that knows only it, and whose answer names who gave it.
-pub fn metadata(address: SocketAddr, id: i32, topic: &str) -> Result<Vec<Seen>, String> {
-    let client: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", address.to_string())
-        .create()
-        .map_err(|error| error.to_string())?;
-    let answer = client
-        .client()
-        .fetch_metadata(Some(topic), Duration::from_secs(1))
-        .map_err(|error| error.to_string())?;
-    if answer.orig_broker_id() != id && !answer.orig_broker_name().starts_with(&address.to_string()) {
-        return Err(format!("{} answered instead of {address}", answer.orig_broker_name()));
-    }
-    let topic = answer.topics().first().ok_or("no topic in the answer")?;
-    let mut seen: Vec<Seen> = Vec::new();
-    for partition in topic.partitions() {
-        // An empty list has no address that a slice may be made from.
-        let mut isr = if partition.leader() < 0 { Vec::new() } else { partition.isr().to_vec() };
-        isr.sort_unstable();
-        seen.push(Seen { partition: partition.id(), leader: partition.leader(), isr });
-    }
-    seen.sort_by_key(|p| p.partition);
-    Ok(seen)
+/// Metadata from that broker and no other: by hand, for a client turns to whichever broker it likes once it knows them all.
+pub fn metadata(address: SocketAddr, topic: &str) -> Result<Vec<Seen>, String> {
+    let shown = wire::metadata(address, topic, Duration::from_secs(1))?;
+    let seen = |shown: wire::Shown| {
+        let isr = if shown.leader < 0 { Vec::new() } else { shown.isr };
+        Seen { partition: shown.partition, leader: shown.leader, isr }
+    };
+    Ok(shown.into_iter().map(seen).collect())
 }
 
 /// CreateTopics; the error code that came back, if any.

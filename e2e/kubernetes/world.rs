@@ -223,7 +223,7 @@ impl World {
 
     /// Metadata as that broker alone tells it.
     pub fn metadata(&self, broker: i32, topic: &str) -> Result<Vec<Seen>, String> {
-        kafka::metadata(self.resolve(broker, KAFKA_PORT)?, broker, topic)
+        kafka::metadata(self.resolve(broker, KAFKA_PORT)?, topic)
     }
 
     /// Waits until the Metadata of each of these brokers shows this ISR for all partitions, with a leader in it.
