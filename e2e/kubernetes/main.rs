@@ -8,6 +8,7 @@
 mod bad_input;
 mod box_nodes;
 mod cut;
+mod deleted_pod;
 mod drain;
 mod grow;
 mod install;

@@ -10,6 +10,7 @@ mod faults;
 mod full_disk;
 mod hostile;
 mod lag;
+mod leave;
 mod links;
 mod many_moves;
 mod membership;

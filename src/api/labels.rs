@@ -23,6 +23,9 @@ pub const INITIALISED: &str = "chronik.dev/initialised";
 /// Annotation of a broker pod: hash over what it must be restarted for.
 pub const RESTART_HASH: &str = "chronik.dev/restart-hash";
 
+/// Annotation of a broker pod: seconds that its stop may wait until partitions can spare the broker.
+pub const STOP_WAIT: &str = "chronik.dev/stop-wait-seconds";
+
 /// Annotation of a broker pod that a person sets: `true` restarts it once the brokers let it go.
 pub const RESTART: &str = "chronik.dev/restart";
 

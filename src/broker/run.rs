@@ -235,6 +235,16 @@ impl Parts {
         let keeping = tokio::spawn(self.restarts.clone().keep());
         let registration = tokio::spawn(self.register());
         let engine_end = self.running.end();
+        let restarts = self.restarts.clone();
+        let (pod_uid, patience) = (self.settings.pod_uid.clone(), self.settings.stop_wait);
+        // The others are answered while it waits: they judge by what this broker tells them.
+        let stop = async {
+            let name = stop.await?;
+            if let Some(pod_uid) = pod_uid {
+                restarts.await_leave(&pod_uid, patience).await;
+            }
+            Ok(name)
+        };
         let ended = tokio::select! {
             signal = stop => signal.map(|name| tracing::info!(signal = name, "stop broker")),
             fault = self.attend() => Err(fault),

@@ -3,12 +3,14 @@
 
 mod gather;
 mod keeper;
+mod leave;
 mod order;
 mod refusal;
 #[cfg(test)]
 mod tests;
 mod words;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use chronik_core::ids::{BrokerId, GroupId};
 use chronik_core::metadata::ClusterState;
 use chronik_core::restart::PermitId;
 use chronik_core::view::{PermitAnswer, PermitBody, PermitRefused, PermitsReport, PodBody};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::words::{Asked, Order, Told};
@@ -59,12 +61,17 @@ pub struct Restarts {
     parts: Arc<Parts>,
     /// One request is judged at a time.
     turn: Arc<Mutex<()>>,
+    /// Brokers that are told to stop and were refused, as the metadata leader heard last.
+    wishes: Arc<parking_lot::Mutex<BTreeMap<BrokerId, Instant>>>,
+    /// Whether every broker stops, so that none need wait.
+    all_stop: watch::Sender<bool>,
 }
 
 impl Restarts {
     /// On a broker.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), turn: Arc::default() }
+        let all_stop = watch::Sender::new(false);
+        Self { parts: Arc::new(parts), turn: Arc::default(), wishes: Arc::default(), all_stop }
     }
 
     /// Permits that are open, as applied here.
@@ -97,6 +104,10 @@ impl Restarts {
                 words::encode(&Told::Done(Box::new(self.carry_out(order).await)))
             }
             Ok(Asked::Order(_)) => words::encode(&Told::NotLeader),
+            Ok(Asked::AllStop) => {
+                self.stop_all();
+                Bytes::new()
+            }
             Err(error) => {
                 tracing::warn!(%error, "refuse a peer's question about a restart");
                 Bytes::new()

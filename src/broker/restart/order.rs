@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chronik_core::ids::GroupId;
 use chronik_core::metadata::{Applied, ChangePermit, Command};
-use chronik_core::restart::{Block, Leave, Permit, PermitId, Stage};
+use chronik_core::restart::{Block, Leave, Permit, PermitId, Reason, Stage};
 use chronik_core::view::{PermitAnswer, PermitBody, PermitRefused, PodBody};
 use tokio::time::timeout;
 
@@ -54,6 +54,9 @@ impl Restarts {
             if !dry_run {
                 tracing::info!(%broker, ?reason, pod_uid, why = refused.error.message, "refuse permit to stop");
                 self.parts.metrics.broker.permit(PermitOutcome::Blocked);
+                if reason == Reason::Deleted {
+                    self.note_wish(broker).await;
+                }
             }
             return Err(refused);
         }

@@ -22,6 +22,8 @@ pub(super) enum Asked {
     Confirm { metadata_index: LogIndex, groups: Vec<GroupId> },
     /// As the metadata leader.
     Order(Order),
+    /// Every broker that lives is told to stop: none need wait.
+    AllStop,
 }
 
 /// What only the metadata leader carries out.

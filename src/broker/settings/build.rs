@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chronik_core::metadata::limits;
+
 use super::sources::{Given, Sources};
 use super::spec::spec;
 use super::values::{HostPort, SettingsError};
@@ -14,7 +16,7 @@ impl Settings {
     pub(super) fn build(sources: &Sources) -> Result<Self> {
         let settings = Self {
             data_dir: required(sources, "data-dir")?.into(),
-            rack: rack(sources)?,
+            rack: short_text(sources, "rack", limits::LONG_TEXT)?,
             listeners: listeners(sources)?,
             peer_bind: address(sources, "peer-listener")?,
             peer_advertised: advertised_peer(sources)?,
@@ -36,6 +38,8 @@ impl Settings {
             metadata_snapshot_entries: number(sources, "metadata-snapshot-entries")?,
             journal_reserve_bytes: number(sources, "journal-reserve-bytes")?,
             shutdown_grace: Duration::from_secs(number(sources, "shutdown-grace-seconds")?),
+            pod_uid: short_text(sources, "pod-uid", limits::POD_UID_BYTES)?,
+            stop_wait: Duration::from_secs(number(sources, "stop-wait-seconds")?),
             log_level: log_level(sources)?,
             log_format: one_of(
                 sources,
@@ -116,11 +120,11 @@ fn raft(sources: &Sources) -> Result<RaftSettings> {
     Ok(raft)
 }
 
-fn rack(sources: &Sources) -> Result<Option<String>> {
-    match sources.get("rack").map(|given| given.values.join(",")) {
+fn short_text(sources: &Sources, setting: &str, longest: usize) -> Result<Option<String>> {
+    match sources.get(setting).map(|given| given.values.join(",")) {
         None => Ok(None),
-        Some(rack) if (1..=255).contains(&rack.len()) => Ok(Some(rack)),
-        Some(_) => Err(refuse(sources, "rack", "1 to 255 bytes, or no rack at all".into())),
+        Some(text) if (1..=longest).contains(&text.len()) => Ok(Some(text)),
+        Some(_) => Err(refuse(sources, setting, format!("1 to {longest} bytes, or no {setting} at all"))),
     }
 }
 

@@ -114,6 +114,10 @@ pub struct Settings {
     pub metadata_snapshot_entries: u64,
     /// How long a stop may take to move leaderships away and finish requests.
     pub shutdown_grace: Duration,
+    /// The pod this broker runs in, if it is to ask for leave before it stops.
+    pub pod_uid: Option<String>,
+    /// How long a stop waits for that leave.
+    pub stop_wait: Duration,
     /// Directives for the log filter.
     pub log_level: String,
     pub log_format: LogFormat,

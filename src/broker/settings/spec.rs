@@ -298,4 +298,19 @@ pub(super) const SPECS: &[Spec] = &[
         (0, 3_600),
         "Longest a stop waits for leaderships to move away and for requests to finish",
     ),
+    text(
+        STOPPING,
+        "pod-uid",
+        "UID",
+        None,
+        "Pod this broker runs in. With it a stop waits until all partitions can spare this broker",
+    ),
+    number(
+        STOPPING,
+        "stop-wait-seconds",
+        "S",
+        "30",
+        (0, 86_400),
+        "Longest a stop waits for that; the broker serves meanwhile",
+    ),
 ];

@@ -33,7 +33,7 @@ pub struct ValidCluster {
 }
 
 /// Settings that say which broker this is and where: the operator's, not the user's.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 11] = [
     "data_dir",
     "rack",
     "listener",
@@ -43,7 +43,23 @@ const RESERVED: [&str; 9] = [
     "admin_listener",
     "cluster_id",
     "broker_id",
+    "pod_uid",
+    "stop_wait_seconds",
 ];
+
+/// Seconds of the grace period that are left to a broker for closing its files.
+const CLOSING_SECONDS: u32 = 5;
+/// The brokers' own default of `shutdown-grace-seconds`.
+const HAND_OVER_SECONDS: u32 = 20;
+
+impl ValidCluster {
+    /// How long a stop may wait until partitions can spare the broker: what of the grace period is not needed for the stop.
+    pub fn stop_wait_seconds(&self) -> u32 {
+        let set = self.config.get("shutdown_grace_seconds").and_then(|value| value.parse().ok());
+        let needed = set.unwrap_or(HAND_OVER_SECONDS).saturating_add(CLOSING_SECONDS);
+        self.spec.termination_grace_period_seconds.saturating_sub(needed)
+    }
+}
 
 /// Judges a BrokerCluster and what was found about it.
 pub fn validate(cluster: &BrokerCluster, found: &Found, settings: &Settings) -> Result<ValidCluster, Error> {

@@ -1,5 +1,6 @@
 //! A broker pod's two containers: one formats an empty disk, one is the broker. Pure.
 
+use chronik_api::labels::STOP_WAIT;
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapKeySelector, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     ObjectFieldSelector, Probe, ResourceRequirements, SecurityContext, VolumeMount,
@@ -67,7 +68,12 @@ fn broker(cluster: &ValidCluster) -> Container {
     Container {
         name: "broker".to_owned(),
         args: Some(args.to_vec()),
-        env: Some(vec![field("POD_NAME", "metadata.name")]),
+        env: Some(vec![
+            field("POD_NAME", "metadata.name"),
+            field("CHRONIK_POD_UID", "metadata.uid"),
+            // By way of an annotation: another grace period is no reason for a restart.
+            field("CHRONIK_STOP_WAIT_SECONDS", &format!("metadata.annotations['{STOP_WAIT}']")),
+        ]),
         ports: Some(vec![port("kafka", kafka_port), port("peer", PEER_PORT), port("admin", ADMIN_PORT)]),
         volume_mounts: Some(vec![
             mount(DATA_VOLUME, DATA_MOUNT, false),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chronik_api::broker_cluster::SpreadMode;
-use chronik_api::labels::{CLUSTER_ID, INITIAL_VOTERS, RESTART_HASH, broker_labels, broker_selector};
+use chronik_api::labels::{
+    CLUSTER_ID, INITIAL_VOTERS, RESTART_HASH, STOP_WAIT, broker_labels, broker_selector,
+};
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetOrdinals, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
@@ -60,7 +62,10 @@ fn pod_template(cluster: &ValidCluster, containers: Containers, restart_hash: &s
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(broker_labels(&cluster.key.name)),
-            annotations: Some(BTreeMap::from([(RESTART_HASH.to_owned(), restart_hash.to_owned())])),
+            annotations: Some(BTreeMap::from([
+                (RESTART_HASH.to_owned(), restart_hash.to_owned()),
+                (STOP_WAIT.to_owned(), cluster.stop_wait_seconds().to_string()),
+            ])),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {

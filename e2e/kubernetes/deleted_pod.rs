@@ -1,0 +1,60 @@
+//! A broker's pod deleted by hand: it serves on until the others can spare it.
+
+use std::time::{Duration, Instant};
+
+use chronik_e2e::load::{self, Load};
+use chronik_e2e::wait;
+use serde_json::Value;
+
+use crate::box_nodes::Outage;
+use crate::figure;
+use crate::world::{BROKERS, World};
+
+const PARTITIONS: usize = 6;
+const PACE: Duration = Duration::from_millis(5);
+const GOES_ON: Duration = Duration::from_secs(40);
+const BACK: Duration = Duration::from_secs(90);
+/// So long the deleted pod is watched; its grace period is 60 s.
+const STAYS: Duration = Duration::from_secs(10);
+
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn a_deleted_pod_serves_until_its_broker_can_be_spared() {
+    let world = World::with_brokers("deleted-pod", 3);
+    world.create_topic("t", PARTITIONS);
+    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+    let outage = Outage::kill(&world.node_of(3));
+    world.await_isr(&[1, 2], "t", PARTITIONS, &[1, 2], GOES_ON);
+
+    let before = uid(&world, "demo-broker-2").expect("its pod");
+    let deleted = Instant::now();
+    world.kubectl(&["delete", "pod", "demo-broker-2", "--wait=false"]).run().expect("delete a pod");
+    while deleted.elapsed() < STAYS {
+        assert_eq!(uid(&world, "demo-broker-2").expect("its pod"), before);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    world.await_isr(&[1, 2], "t", PARTITIONS, &[1, 2], GOES_ON);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+
+    let nodes = outage.end();
+    let is_new = || {
+        let now = uid(&world, "demo-broker-2")?;
+        wait::holds(now != before, || "it is the same pod".to_owned())
+    };
+    wait::until("the pod is replaced", BACK, is_new);
+    let replaced = deleted.elapsed();
+    nodes.join().expect("the node is Ready");
+    world.await_isr(&BROKERS, "t", PARTITIONS, &BROKERS, BACK);
+    let (sent, book) = load.finish();
+    assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
+    figure(&format!(
+        "a pod deleted while another broker was down: served on, replaced {replaced:?} after, {sent} sends and none failed"
+    ));
+}
+
+fn uid(world: &World, name: &str) -> Result<String, String> {
+    let pods = world.pods()?;
+    let pod = pods.iter().find(|pod| pod["metadata"]["name"] == name).ok_or("there is no such pod now")?;
+    Ok(pod["metadata"]["uid"].as_str().map(str::to_owned).unwrap_or_else(|| Value::Null.to_string()))
+}
