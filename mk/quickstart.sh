@@ -36,7 +36,8 @@ in_sync() {
   $bin/kubectl wait --for=condition=InSync topic/orders --timeout=60s
 }
 
-# Brokers of an earlier run go on with the build they were started with: the operator does not restart them yet.
+# Brokers of an earlier run go on with the build they were started with: the image's name is the same, so nothing tells the
+# operator that they are outdated.
 renew_brokers() {
   local of pod
   of=$($bin/kubectl get brokercluster demo -o 'jsonpath={.metadata.annotations.build}')
@@ -79,6 +80,12 @@ Chronik runs. What to try next, from this folder:
   seq 1000 | in-box kafka-console-producer --bootstrap-server demo-bootstrap.default.svc.cluster.local:9092 --topic orders
   in-box kafka-console-consumer --bootstrap-server demo-bootstrap.default.svc.cluster.local:9092 --topic orders \\
     --partition 0 --offset 0 --timeout-ms 5000
+
+  # change a setting that brokers take up by a restart, and watch it roll: one broker at a time, each only when the
+  # in-sync replicas of all its partitions can spare it
+  kubectl patch brokercluster demo --type=merge -p '{"spec": {"config": {"default-partitions": "3"}}}'
+  kubectl get brokerclusters --watch # ROLLOUT; Ctrl-C when it says UpToDate, after about 20 s
+  kubectl get events --sort-by=.lastTimestamp | tail
 
   # kill the node of a broker like a power loss, and watch the ISR in another terminal
   kubectl get pods -o wide
