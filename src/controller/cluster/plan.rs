@@ -68,7 +68,7 @@ pub enum Step {
     Wait(Wait),
     /// Ask the brokers for a permit.
     Ask { broker: BrokerId, pod_uid: String, reason: Reason, allow_unavailable: bool },
-    /// Begin a permit, or make sure that it is still begun. A pod's deletion follows at once.
+    /// Begin a permit, or make sure that it is still begun. A pod's deletion follows at once, or is under way already.
     Begin { permit: PermitId, broker: BrokerId, pod_uid: String },
     /// Delete this very pod.
     Delete { permit: PermitId, broker: BrokerId, pod: String, pod_uid: String },
@@ -101,6 +101,9 @@ pub enum Wait {
 
 /// The next step.
 pub fn next(seen: &Observed) -> Step {
+    if let Some(step) = begin_for_others(seen) {
+        return step;
+    }
     let Some(brokers) = &seen.brokers else { return Step::Wait(Wait::Report) };
     let Some(permits) = &seen.permits else { return Step::Wait(Wait::Permits) };
     if let Some(step) = under_begun(seen, brokers, permits) {
@@ -123,10 +126,23 @@ pub fn next(seen: &Observed) -> Step {
     ask(seen, brokers, &candidates)
 }
 
-/// What is due for a permit of ours that has begun.
+/// A stop that somebody else asked for and that has come about: its pod is being deleted. From here on only the broker's
+/// return ends the permit. Until then it is not begun, since the eviction may be refused elsewhere.
+fn begin_for_others(seen: &Observed) -> Option<Step> {
+    let stops = |permit: &PermitReport| {
+        is_of_a_pod(permit)
+            && permit.stage == Stage::Granted
+            && seen.pods.iter().any(|pod| pod.uid == permit.pod_uid && pod.deleting)
+    };
+    let permit = seen.permits.iter().flatten().find(|permit| stops(permit))?;
+    let (permit, broker, pod_uid) = (permit.id, permit.broker, permit.pod_uid.clone());
+    Some(Step::Begin { permit, broker, pod_uid })
+}
+
+/// What is due for permits that have begun.
 fn under_begun(seen: &Observed, brokers: &BrokersSeen, permits: &[PermitReport]) -> Option<Step> {
-    let begun = permits.iter().filter(|permit| is_ours(permit) && permit.stage == Stage::Begun);
-    let steps: Vec<Step> = begun.map(|permit| carry_on(seen, brokers, permit)).collect();
+    let begun = permits.iter().filter(|permit| permit.stage == Stage::Begun);
+    let steps: Vec<Step> = begun.filter_map(|permit| carry_on(seen, brokers, permit)).collect();
     steps.iter().find(|step| !matches!(step, Step::Wait(_))).or(steps.first()).cloned()
 }
 
@@ -143,26 +159,39 @@ fn is_ours(permit: &PermitReport) -> bool {
     matches!(permit.reason, Reason::Rollout | Reason::Asked)
 }
 
+/// Permits of pods that somebody else deletes, and that come back.
+fn is_of_a_pod(permit: &PermitReport) -> bool {
+    matches!(permit.reason, Reason::Eviction | Reason::Deleted)
+}
+
 /// A begun permit's pod is deleted, also when whoever began it died before that. So is a pod that came after it and will
-/// never be up because its settings are not the spec's any more: its broker is away under that same permit.
-fn carry_on(seen: &Observed, brokers: &BrokersSeen, permit: &PermitReport) -> Step {
-    let returning = Step::Wait(Wait::Returning(permit.broker, permit.id));
+/// never be up because its settings are not the spec's any more: its broker is away under that same permit. Of a stop that is
+/// not ours only that is left to do.
+fn carry_on(seen: &Observed, brokers: &BrokersSeen, permit: &PermitReport) -> Option<Step> {
+    let wait = |wait| is_ours(permit).then_some(Step::Wait(wait));
+    let returning = wait(Wait::Returning(permit.broker, permit.id));
     let Some(pod) = seen.pods.iter().find(|pod| pod.broker == permit.broker) else { return returning };
     if pod.deleting {
-        return Step::Wait(Wait::Stopping(pod.broker));
+        return wait(Wait::Stopping(pod.broker));
     }
     let stillborn = seen.is_outdated(pod) && !pod.ready && !brokers.alive.contains(&pod.broker);
-    if pod.uid != permit.pod_uid && !stillborn {
+    let goes = if pod.uid == permit.pod_uid {
+        is_ours(permit)
+    } else {
+        stillborn && (is_ours(permit) || is_of_a_pod(permit))
+    };
+    if !goes {
         return returning;
     }
     if !seen.template_taken {
-        return Step::Wait(Wait::Template);
+        return Some(Step::Wait(Wait::Template));
     }
+    let broker = permit.broker;
     if !seen.confirmed.contains(&permit.id) {
-        return Step::Begin { permit: permit.id, broker: pod.broker, pod_uid: permit.pod_uid.clone() };
+        return Some(Step::Begin { permit: permit.id, broker, pod_uid: permit.pod_uid.clone() });
     }
     let (pod, pod_uid) = (pod.name.clone(), pod.uid.clone());
-    Step::Delete { permit: permit.id, broker: permit.broker, pod, pod_uid }
+    Some(Step::Delete { permit: permit.id, broker, pod, pod_uid })
 }
 
 fn begin(seen: &Observed, permit: &PermitReport) -> Step {

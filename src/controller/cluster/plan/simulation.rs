@@ -29,9 +29,12 @@ enum Event {
     Asked(usize),
     /// The brokers refuse everything, or do not.
     Refuse(bool),
-    /// Somebody else gets a permit.
-    Evict(usize),
-    /// The open permit ends if nobody of ours has begun it.
+    /// Somebody else gets a permit; the eviction may come to nothing yet.
+    Evict {
+        broker: usize,
+        happens: bool,
+    },
+    /// The open permit ends if it has not begun.
     Lapses,
     /// The brokers tell the operator nothing.
     Silent(bool),
@@ -52,7 +55,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => broker.clone().prop_map(Event::DeletedByHand),
         1 => broker.clone().prop_map(Event::Asked),
         1 => any::<bool>().prop_map(Event::Refuse),
-        1 => broker.clone().prop_map(Event::Evict),
+        1 => (broker.clone(), any::<bool>()).prop_map(|(broker, happens)| Event::Evict { broker, happens }),
         2 => Just(Event::Lapses),
         1 => any::<bool>().prop_map(Event::Silent),
         1 => broker.prop_map(Event::Leads),
@@ -165,15 +168,15 @@ impl World {
             return false;
         }
         if self.open.is_none() {
-            self.grant(broker, pod_uid, reason, Stage::Granted);
+            self.grant(broker, pod_uid, reason);
         }
         seen.granted(self.open.clone().unwrap());
         true
     }
 
-    fn grant(&mut self, broker: BrokerId, pod_uid: &str, reason: Reason, stage: Stage) {
+    fn grant(&mut self, broker: BrokerId, pod_uid: &str, reason: Reason) {
         self.last_permit += 1;
-        let (id, pod_uid) = (PermitId(self.last_permit), pod_uid.to_owned());
+        let (id, pod_uid, stage) = (PermitId(self.last_permit), pod_uid.to_owned(), Stage::Granted);
         self.open = Some(PermitReport { id, broker, pod_uid, reason, stage });
     }
 
@@ -186,6 +189,10 @@ impl World {
             seen.was_refused(pod_uid);
             return true;
         }
+        let stops = |pod: &PodSeen| pod.uid == pod_uid && !pod.deleting;
+        let at = open.broker.0 as usize - 1;
+        let stays = open.reason == Reason::Eviction && self.brokers[at].pod.as_ref().is_some_and(stops);
+        assert!(!stays, "an eviction that did not happen is begun: nothing would end its permit");
         open.stage = Stage::Begun;
         seen.begun(id);
         // Between this answer and the deletion lie milliseconds: a pod that was down does not get into every ISR in them.
@@ -203,9 +210,10 @@ impl World {
         let at = broker.0 as usize - 1;
         let Some(pod) = self.brokers[at].pod.as_mut().filter(|pod| pod.uid == pod_uid) else { return false };
         let open = self.open.as_ref().expect("no pod is deleted without a permit");
-        assert!(open.reason != Reason::Eviction && open.stage == Stage::Begun, "under {open:?}");
+        assert_eq!(open.stage, Stage::Begun, "under {open:?}");
         assert_eq!(open.broker, broker, "no pod is deleted while another broker may stop");
         let replaced = open.pod_uid != pod_uid;
+        assert!(replaced || open.reason != Reason::Eviction, "who evicts a pod deletes it");
         assert!(
             !replaced || pod.hash != Some(self.spec.to_string()),
             "it comes back with what was asked for"
@@ -235,10 +243,8 @@ impl World {
             }
             Event::Asked(at) => self.brokers[at % count].pod.iter_mut().for_each(|pod| pod.asked = true),
             Event::Refuse(refuse) => self.refuse = refuse,
-            Event::Evict(at) => self.evict(at % count),
-            Event::Lapses => {
-                self.open = self.open.take().filter(|open| is_ours(open) && open.stage == Stage::Begun)
-            }
+            Event::Evict { broker, happens } => self.evict(broker % count, happens),
+            Event::Lapses => self.open = self.open.take().filter(|open| open.stage == Stage::Begun),
             Event::Silent(silent) => self.silent = silent,
             Event::Leads(at) => self.leader = at % count,
         }
@@ -280,11 +286,12 @@ impl World {
         }
     }
 
-    fn evict(&mut self, at: usize) {
-        let Some(pod) = &self.brokers[at].pod else { return };
+    fn evict(&mut self, at: usize, happens: bool) {
+        let Some(pod) = self.brokers[at].pod.as_mut().filter(|pod| !pod.deleting) else { return };
         if self.open.is_none() {
+            pod.deleting = happens;
             let (broker, uid) = (pod.broker, pod.uid.clone());
-            self.grant(broker, &uid, Reason::Eviction, Stage::Begun);
+            self.grant(broker, &uid, Reason::Eviction);
         }
     }
 

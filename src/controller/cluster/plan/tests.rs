@@ -205,6 +205,19 @@ fn a_broken_pod_is_replaced_under_the_same_permit_once_the_spec_is_corrected() {
 }
 
 #[test]
+fn so_is_one_that_came_after_an_evicted_pod() {
+    for (reason, deletes) in [(Reason::Eviction, true), (Reason::Deleted, true), (Reason::ScaleDown, false)] {
+        let evicted = |pod_uid: &str| permit(2, pod_uid, reason, Stage::Begun);
+        let other = Step::Wait(Wait::OtherStop(BrokerId(2), PermitId(7), reason));
+        let broken = |seen: &mut Observed| kill(seen, 2);
+        let expected = if deletes { begin(2, "before") } else { other.clone() };
+        assert_eq!(with_permit(evicted("before"), broken), expected);
+        assert_eq!(with_permit(evicted("before"), |_| {}), other, "it is up");
+        assert_eq!(with_permit(evicted("uid-2"), broken), other, "the evicted pod itself is somebody else's");
+    }
+}
+
+#[test]
 fn a_permit_that_is_of_no_use_is_waited_for() {
     for reason in [Reason::Eviction, Reason::Deleted, Reason::ScaleDown] {
         let other = Step::Wait(Wait::OtherStop(BrokerId(3), PermitId(7), reason));
@@ -223,6 +236,30 @@ fn a_permit_that_is_of_no_use_is_waited_for() {
     assert_eq!(with_permit(granted(2, "uid-2"), |seen| update(seen, &[2])), lapsing);
     assert_eq!(with_permit(granted(2, "another"), |_| {}), lapsing);
     assert_eq!(with_permit(granted(2, "uid-2"), |seen| seen.deleted("uid-2")), lapsing);
+}
+
+#[test]
+fn a_permit_of_somebody_else_is_begun_once_its_pod_is_being_deleted() {
+    for reason in [Reason::Eviction, Reason::Deleted] {
+        let eviction = permit(3, "uid-3", reason, Stage::Granted);
+        let deleted = |seen: &mut Observed| seen.deleted("uid-3");
+        assert_eq!(with_permit(eviction.clone(), deleted), begin(3, "uid-3"));
+        let nothing_to_do = |seen: &mut Observed| {
+            deleted(seen);
+            update(seen, &[1, 2, 3]);
+            seen.paused = true;
+            seen.brokers = None;
+        };
+        assert_eq!(with_permit(eviction.clone(), nothing_to_do), begin(3, "uid-3"), "whatever else is known");
+        let begun = |seen: &mut Observed| {
+            deleted(seen);
+            seen.begun(PermitId(7));
+        };
+        let other = Step::Wait(Wait::OtherStop(BrokerId(3), PermitId(7), reason));
+        assert_eq!(with_permit(eviction.clone(), begun), other, "the pod is deleted by who evicts it");
+        let another_pod = |seen: &mut Observed| seen.deleted("uid-2");
+        assert_eq!(with_permit(eviction, another_pod), other, "the eviction may be refused yet");
+    }
 }
 
 #[test]
