@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Watch BrokerCluster and Topic resources and make them true.
-    Run(Run),
+    Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML, or write them to files.
     Crds(Crds),
     /// Stop the operator's Deployment and take its finalizers off every Topic, so that nothing waits for it.
@@ -67,6 +67,37 @@ pub struct Run {
     #[arg(long, env = "CHRONIK_STATUS_WRITES_PER_SECOND", default_value_t = 50,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub status_writes_per_second: u32,
+
+    #[command(flatten)]
+    pub webhook: Webhook,
+}
+
+/// The webhook that Kubernetes asks before a pod is evicted. Its Secret is in the Lease's namespace.
+#[derive(Args, Clone, Debug)]
+pub struct Webhook {
+    /// Where it is served, with TLS; evictions are not asked about when absent.
+    #[arg(long = "webhook-listener", env = "CHRONIK_WEBHOOK_LISTENER", requires = "host")]
+    pub listener: Option<SocketAddr>,
+
+    /// Host name by which Kubernetes calls it: `<service>.<namespace>.svc`.
+    #[arg(long = "webhook-host", env = "CHRONIK_WEBHOOK_HOST")]
+    pub host: Option<String>,
+
+    /// Secret, made by the chart, where its certificate is kept.
+    #[arg(
+        long = "webhook-secret",
+        env = "CHRONIK_WEBHOOK_SECRET",
+        default_value = "chronik-operator-webhook"
+    )]
+    pub secret: String,
+
+    /// ValidatingWebhookConfiguration, made by the chart, that is told which certificates to trust.
+    #[arg(
+        long = "webhook-configuration",
+        env = "CHRONIK_WEBHOOK_CONFIGURATION",
+        default_value = "chronik-operator"
+    )]
+    pub configuration: String,
 }
 
 #[derive(Args, Clone, Debug)]

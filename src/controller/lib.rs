@@ -20,3 +20,4 @@ pub mod run;
 pub mod server;
 pub mod status_writer;
 pub mod topic;
+pub mod webhook;

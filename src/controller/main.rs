@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 fn start(command: Command) -> anyhow::Result<()> {
     let work = async {
         match command {
-            Command::Run(options) => run::run(options).await,
+            Command::Run(options) => run::run(*options).await,
             Command::ReleaseFinalizers(options) => finalizers::release(options).await,
             Command::Crds(options) => Ok(crds::write(&options)?),
         }

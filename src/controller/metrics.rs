@@ -22,6 +22,7 @@ pub struct Metrics {
     feed_connects: IntCounterVec,
     rollout_restarts: IntCounterVec,
     rollout_blocked: IntGaugeVec,
+    evictions: IntCounterVec,
     leader: IntGauge,
 }
 
@@ -69,6 +70,11 @@ impl Metrics {
                 &["namespace", "cluster"],
             )
             .expect("a valid name"),
+            evictions: counters(
+                "evictions_total",
+                "Evictions of brokers' pods that were asked about, by outcome.",
+                &["outcome"],
+            ),
             leader: IntGauge::with_opts(opts("leader", "1 while this process leads.")).expect("a valid name"),
             registry,
         };
@@ -77,7 +83,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.reconcile_seconds.clone()),
@@ -88,6 +94,7 @@ impl Metrics {
             Box::new(self.feed_connects.clone()),
             Box::new(self.rollout_restarts.clone()),
             Box::new(self.rollout_blocked.clone()),
+            Box::new(self.evictions.clone()),
             Box::new(self.leader.clone()),
         ];
         for collector in all {
@@ -140,6 +147,11 @@ impl Metrics {
         self.rollout_blocked.with_label_values(&[namespace, cluster]).set(i64::from(blocked));
     }
 
+    /// Kubernetes asked whether a broker's pod may be evicted.
+    pub fn eviction(&self, allowed: bool) {
+        self.evictions.with_label_values(&[if allowed { "allowed" } else { "refused" }]).inc();
+    }
+
     /// A cluster is gone: so are its series.
     pub fn forget_cluster(&self, namespace: &str, cluster: &str) {
         let labels = [namespace, cluster];
@@ -187,6 +199,7 @@ mod tests {
         metrics.feed("shop", "demo", true);
         metrics.rollout_restarted("shop", "demo");
         metrics.rollout_blocked("shop", "demo", true);
+        metrics.eviction(false);
         let text = metrics.text();
         assert!(
             text.contains(r#"chronik_operator_errors_total{category="InvalidSpec",kind="Topic"} 1"#),
@@ -196,6 +209,7 @@ mod tests {
             text.contains(r#"chronik_operator_feed_connected{cluster="demo",namespace="shop"} 1"#),
             "{text}"
         );
+        assert!(text.contains(r#"chronik_operator_evictions_total{outcome="refused"} 1"#), "{text}");
         for series in ["rollout_restarts_total", "rollout_blocked"] {
             let line = format!(r#"chronik_operator_{series}{{cluster="demo",namespace="shop"}} 1"#);
             assert!(text.contains(&line), "{text}");

@@ -30,6 +30,7 @@ use crate::leader::Election;
 use crate::metrics::Metrics;
 use crate::server::{self, Health};
 use crate::status_writer::StatusWriter;
+use crate::webhook::{self, Certified, Evictions};
 use crate::{cluster, topic};
 
 /// Reconciles of one kind under way at once.
@@ -47,7 +48,9 @@ pub async fn run(options: Run) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("connect to Kubernetes")?;
     let metrics = Arc::new(Metrics::new());
     let ready = Arc::new(AtomicBool::new(false));
-    let health = Health { metrics: metrics.clone(), ready: ready.clone() };
+    let leads = Arc::new(AtomicBool::new(false));
+    let webhook = start_webhook(&options, &client, &metrics, &leads, &stop).await?;
+    let health = Health { metrics: metrics.clone(), ready: ready.clone(), webhook };
     let http = tokio::spawn(server::serve(options.http_listener, health, stop.clone()));
     let identity =
         options.identity.clone().unwrap_or_else(|| format!("chronik-operator-{}", std::process::id()));
@@ -61,6 +64,7 @@ pub async fn run(options: Run) -> anyhow::Result<()> {
         tracing::info!(identity, "this process leads");
         ready.store(true, Ordering::Relaxed);
         metrics.leading(true);
+        leads.store(true, Ordering::Relaxed);
         // It hears of `stop` itself, and gives the lease up then.
         lead(&options, client, identity.clone(), metrics.clone(), &mut election, &stop).await
     };
@@ -71,6 +75,34 @@ pub async fn run(options: Run) -> anyhow::Result<()> {
     stop.cancel();
     metrics.leading(false);
     outcome
+}
+
+/// The webhook, if it is to be served: by every process, also while it waits for its turn.
+async fn start_webhook(
+    options: &Run,
+    client: &Client,
+    metrics: &Arc<Metrics>,
+    leads: &Arc<AtomicBool>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Certified>> {
+    let Some(listener) = options.webhook.listener else { return Ok(None) };
+    let evictions = Evictions {
+        client: client.clone(),
+        brokers: BrokerClient::default(),
+        admin_address: admin_address(options),
+        namespace: options.watch_namespace.clone(),
+        metrics: metrics.clone(),
+    };
+    let (namespace, leads) = (&options.lease_namespace, leads.clone());
+    let running =
+        webhook::start(&options.webhook, listener, client, namespace, evictions, leads, stop.clone()).await?;
+    Ok(Some(running.certified))
+}
+
+/// Where brokers' admin listeners are in this Kubernetes.
+fn admin_address(options: &Run) -> AdminAddress {
+    let domain = options.cluster_domain.clone();
+    Arc::new(move |key, broker| names::address(key, broker, &domain, names::ADMIN_PORT))
 }
 
 /// Why the HTTP port is not served; nothing once it ends as it was told to.
@@ -91,9 +123,7 @@ async fn lead(
     election: &mut Election,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let domain = options.cluster_domain.clone();
-    let address: AdminAddress =
-        Arc::new(move |key, broker| names::address(key, broker, &domain, names::ADMIN_PORT));
+    let address = admin_address(options);
     let work = reconcile_all(options, client, identity, metrics, address, stop.child_token());
     tokio::pin!(work);
     tokio::select! {

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::webhook::Certified;
 
 /// What the port shows.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
     /// Set once the process takes part in the election, leading or waiting for its turn.
     pub ready: Arc<AtomicBool>,
+    /// The webhook, if it is to be served.
+    pub webhook: Option<Certified>,
 }
 
 /// Serves until `stop`.
@@ -41,9 +44,11 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
-    } else {
+    if !health.ready.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API has not answered yet\n")
+    } else if health.webhook.is_some_and(|webhook| !webhook.is_served()) {
+        (StatusCode::SERVICE_UNAVAILABLE, "the webhook has no certificate yet\n")
+    } else {
+        (StatusCode::OK, "ok\n")
     }
 }

@@ -8,6 +8,16 @@
 {{- printf "%s-release" (include "chronik.name" .) -}}
 {{- end -}}
 
+{{/* Secret where the operator keeps its webhook's certificate. */}}
+{{- define "chronik.webhookSecret" -}}
+{{- printf "%s-webhook" (include "chronik.name" .) -}}
+{{- end -}}
+
+{{/* Name of the webhook's objects that are in no namespace: each release has its own. */}}
+{{- define "chronik.webhookName" -}}
+{{- printf "%s.%s" (include "chronik.name" .) .Release.Namespace -}}
+{{- end -}}
+
 {{- define "chronik.selector" -}}
 app.kubernetes.io/name: chronik
 app.kubernetes.io/component: operator

@@ -146,6 +146,26 @@ impl BrokerClient {
         Ok(WatchStream::new(broker.to_owned(), response.into_body()))
     }
 
+    /// The first useful answer of these brokers, or the last error.
+    pub async fn first_answer<T, F>(
+        &self,
+        brokers: &[String],
+        call: impl Fn(Self, String) -> F,
+    ) -> Result<T, BrokerError>
+    where
+        F: Future<Output = Result<T, BrokerError>>,
+    {
+        let nobody = "none is known that is up".to_owned();
+        let mut last = BrokerError::Unreachable { broker: "the brokers".to_owned(), problem: nobody };
+        for broker in brokers {
+            match call(self.clone(), broker.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         broker: &str,

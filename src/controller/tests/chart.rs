@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use chronik_controller::cli::Cli;
 use clap::CommandFactory;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn chart() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/chronik")
@@ -60,6 +60,7 @@ fn values_that_are_not_allowed_are_refused_by_name() {
         ("imagee.tag=x", "imagee"),
         ("log.format=xml", "/log/format"),
         ("statusWritesPerSecond=0", "/statusWritesPerSecond"),
+        ("webhook.enabled=maybe", "/webhook/enabled"),
     ] {
         let output = helm(&["template", "chronik", chart().to_str().unwrap(), "--set", set]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -121,13 +122,21 @@ fn rights_are_few_and_confined_to_the_watched_namespace() {
                     !names(&rule["resources"]).contains(&"*") && !names(&rule["apiGroups"]).contains(&"*"),
                     "{rule}"
                 );
-                assert!(!names(&rule["resources"]).contains(&"secrets"), "{rule}");
+                let by_name = names(&rule["resourceNames"]) == ["chronik-operator-webhook"];
+                assert!(!names(&rule["resources"]).contains(&"secrets") || by_name, "{rule}");
             }
         }
     }
     let confined = rendered(&["watchNamespace=shop"]);
+    // The webhook's registration is in no namespace: its own is all that it may change there.
+    let everywhere: Vec<&Value> =
+        of_kind(&confined, "ClusterRole").iter().flat_map(|role| role["rules"].as_array().unwrap()).collect();
+    assert_eq!(everywhere.len(), 1);
+    assert_eq!(names(&everywhere[0]["resources"]), ["validatingwebhookconfigurations"]);
+    assert_eq!(names(&everywhere[0]["resourceNames"]), ["chronik-operator.system"]);
+    let without = rendered(&["watchNamespace=shop", "webhook.enabled=false"]);
     assert!(
-        of_kind(&confined, "ClusterRole").is_empty() && of_kind(&confined, "ClusterRoleBinding").is_empty()
+        of_kind(&without, "ClusterRole").is_empty() && of_kind(&without, "ClusterRoleBinding").is_empty()
     );
     let namespaces: BTreeSet<_> = of_kind(&confined, "Role")
         .iter()
@@ -151,4 +160,43 @@ fn the_hook_leaves_nothing_behind() {
     }
     let without = rendered(&["uninstall.releaseFinalizers=false"]);
     assert!(of_kind(&without, "Job").is_empty());
+}
+
+#[test]
+#[ignore = "needs Helm: set HELM"]
+fn an_eviction_waits_for_the_operator_only_while_it_answers() {
+    let objects = rendered(&["watchNamespace=shop"]);
+    let configuration = of_kind(&objects, "ValidatingWebhookConfiguration")[0];
+    let webhook = &configuration["webhooks"][0];
+    assert_eq!(webhook["name"], chronik_controller::webhook::NAME);
+    assert_eq!(webhook["clientConfig"]["service"]["path"], chronik_controller::webhook::PATH);
+    assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Ignore"), &json!(10)));
+    assert_eq!(webhook["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "shop");
+    assert!(webhook["clientConfig"]["caBundle"].is_null(), "an upgrade would take the operator's away");
+
+    // What the operator is told, and what there is.
+    let container = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    let told = |name: &str| {
+        let mut variables = container["env"].as_array().unwrap().iter();
+        variables.find(|variable| variable["name"] == name).unwrap()["value"].clone()
+    };
+    let service = &webhook["clientConfig"]["service"];
+    let host =
+        format!("{}.{}.svc", service["name"].as_str().unwrap(), service["namespace"].as_str().unwrap());
+    assert_eq!(told("CHRONIK_WEBHOOK_HOST"), host);
+    assert_eq!(told("CHRONIK_WEBHOOK_CONFIGURATION"), configuration["metadata"]["name"]);
+    let secret = of_kind(&objects, "Secret")[0];
+    assert_eq!(told("CHRONIK_WEBHOOK_SECRET"), secret["metadata"]["name"]);
+    assert!(secret["data"].is_null(), "an upgrade would take the operator's away");
+    let ports = container["ports"].as_array().unwrap();
+    assert!(ports.iter().any(|port| port["name"] == "webhook" && port["containerPort"] == 9443));
+    let service = of_kind(&objects, "Service")[0]["spec"]["ports"].as_array().unwrap();
+    assert!(service.iter().any(|port| port["port"] == 443 && port["targetPort"] == "webhook"));
+
+    let without = rendered(&["webhook.enabled=false"]);
+    for kind in ["ValidatingWebhookConfiguration", "Secret"] {
+        assert!(of_kind(&without, kind).is_empty(), "{kind}");
+    }
+    let text = without.iter().map(ToString::to_string).collect::<String>();
+    assert!(!text.contains("WEBHOOK") && !text.contains("9443"));
 }

@@ -21,7 +21,8 @@ use crate::error::{Category, brief};
 use crate::events::Happening;
 use crate::feed::ClusterKey;
 
-pub use told::{Told, tell};
+pub use observe::pod_seen;
+pub use told::{Told, blocks_text, tell};
 
 /// Brokers that are asked before a call counts as failed.
 const BROKERS_ASKED_MAX: usize = 3;
@@ -70,7 +71,7 @@ pub async fn advance(
 ) -> Round {
     let brokers = addresses(context, key, found);
     let asked =
-        first_answer(context, &brokers, |client, broker| async move { client.permits(&broker).await });
+        context.brokers.first_answer(&brokers, |client, broker| async move { client.permits(&broker).await });
     let permits = asked.await.inspect_err(|error| tracing::debug!(cluster = %key, %error, "read permits"));
     let seen = observe::observe(cluster, found, restart_hash, permits.ok().map(|report| report.open));
     let (refusals, happenings) = (Vec::new(), Vec::new());
@@ -91,26 +92,6 @@ fn addresses(context: &Context, key: &ClusterKey, found: &Found) -> Vec<String> 
     }
     addresses.truncate(BROKERS_ASKED_MAX);
     addresses
-}
-
-/// The first useful answer, or the last error.
-async fn first_answer<T, F>(
-    context: &Context,
-    brokers: &[String],
-    call: impl Fn(BrokerClient, String) -> F,
-) -> Result<T, BrokerError>
-where
-    F: Future<Output = Result<T, BrokerError>>,
-{
-    let nobody = "the feed knows no broker that is up".to_owned();
-    let mut last = BrokerError::Unreachable { broker: "the brokers".to_owned(), problem: nobody };
-    for broker in brokers {
-        match call(context.brokers.clone(), broker.clone()).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 struct Work<'a> {
@@ -150,7 +131,7 @@ impl Work<'_> {
             let body = body.clone();
             async move { client.ask_permit(&broker, &body).await }
         };
-        match first_answer(self.context, &self.brokers, call).await {
+        match self.context.brokers.first_answer(&self.brokers, call).await {
             Ok(Answered::Given(answer)) => {
                 let Some(permit) = answer.permit else {
                     return Err(End::Failed("Retrying", "the brokers granted no permit".to_owned()));
@@ -169,7 +150,7 @@ impl Work<'_> {
             let pod_uid = pod_uid.to_owned();
             async move { client.begin_permit(&broker, permit, &pod_uid).await }
         };
-        match first_answer(self.context, &self.brokers, call).await {
+        match self.context.brokers.first_answer(&self.brokers, call).await {
             Ok(Answered::Given(_)) => {
                 self.seen.begun(permit);
                 Ok(())

@@ -45,7 +45,8 @@ fn has_taken(set: &StatefulSet, desired: &str) -> bool {
     hash.is_some_and(|hash| hash == desired) && observed >= set.metadata.generation
 }
 
-fn pod_seen(cluster: &str, pod: &Pod) -> Option<PodSeen> {
+/// A broker's pod of that cluster; `None` if its name is not one of a broker.
+pub fn pod_seen(cluster: &str, pod: &Pod) -> Option<PodSeen> {
     let (name, uid) = (pod.name_any(), pod.uid()?);
     let annotations = pod.annotations();
     Some(PodSeen {

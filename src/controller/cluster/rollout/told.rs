@@ -196,7 +196,7 @@ fn refused(refusals: &[Refusal], blocks: &[BlockedBy]) -> String {
 }
 
 /// Some blocks in one line, of so many.
-pub(super) fn blocks_text(blocks: &[BlockReport], of: usize) -> String {
+pub fn blocks_text(blocks: &[BlockReport], of: usize) -> String {
     let listed: Vec<String> =
         blocks.iter().take(IN_MESSAGE_MAX).map(|block| block_text(&blocked_by(block))).collect();
     with_more(&listed, of.saturating_sub(listed.len()))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chronik_api::{BrokerCluster, Topic};
-use chronik_controller::cli::Run;
+use chronik_controller::cli::{Run, Webhook};
 use chronik_controller::metrics::Metrics;
 use chronik_controller::run::reconcile_all;
 use k8s_openapi::api::core::v1::Namespace;
@@ -71,6 +71,12 @@ impl World {
             broker_image: "docker.io/chronik/none:test".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             status_writes_per_second: 50,
+            webhook: Webhook {
+                listener: None,
+                host: None,
+                secret: "unused".to_owned(),
+                configuration: "unused".to_owned(),
+            },
         };
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
         let addresses = brokers.addresses();
