@@ -4,6 +4,8 @@
 //! kube-apiserver and kube-controller-manager, and no node. CHRONIK_TEST_USER lets the operator act as that user:
 //! with the chart's roles applied, that shows that they suffice.
 
+#[path = "kubernetes/evictions.rs"]
+mod evictions;
 #[path = "kubernetes/rollout.rs"]
 mod rollout;
 mod support;

@@ -318,6 +318,9 @@ async fn grant(State(broker): State<Broker>, Json(body): Json<PermitBody>) -> Re
     if shared.permit.is_some() {
         return refuse_permit("permit_refused", Vec::new());
     }
+    if body.dry_run {
+        return Json(PermitAnswer { permit: None, blocks: Vec::new() }).into_response();
+    }
     shared.permits_given += 1;
     shared.asked.push(format!("PERMIT {} {:?} {}", body.broker, body.reason, body.pod_uid));
     let permit = PermitReport {
@@ -342,7 +345,11 @@ async fn begin(State(broker): State<Broker>, Path(id): Path<u64>, Json(body): Js
 }
 
 fn refuse_permit(code: &str, blocks: Vec<BlockReport>) -> Response {
-    let error = PermitProblem { code: code.to_owned(), message: "no".to_owned() };
+    let named: Vec<String> = blocks
+        .iter()
+        .map(|block| format!("{}/{}", block.topic.as_deref().unwrap(), block.partition.unwrap()))
+        .collect();
+    let error = PermitProblem { code: code.to_owned(), message: format!("no, because of {named:?}") };
     let refused = PermitRefused { error, blocked: blocks.len() as u32, blocks };
     (StatusCode::CONFLICT, Json(refused)).into_response()
 }

@@ -159,7 +159,7 @@ impl World {
 }
 
 /// With the rights of the user CHRONIK_TEST_USER names, such as the chart's ServiceAccount; all rights without.
-async fn operator_client() -> Client {
+pub async fn operator_client() -> Client {
     let mut config = kube::Config::infer().await.unwrap();
     config.auth_info.impersonate = std::env::var("CHRONIK_TEST_USER").ok();
     Client::try_from(config).unwrap()
