@@ -326,6 +326,25 @@ fn of_two_brokers_the_one_that_decides_may_stop_and_comes_back() {
     wait::until("the permit ends", SETTLE, closed);
 }
 
+/// An eviction follows its answer without another question: so the same question is judged each time.
+#[test]
+fn a_permit_that_is_asked_for_again_is_judged_again() {
+    let mut cluster = Cluster::start("permit-again");
+    cluster.create_topic("t", PARTITIONS);
+    let leader = metadata_leader(&cluster, 1);
+    let others = Cluster::others(&[leader]);
+    let granted = await_permit(&cluster, leader, others[0]);
+    let again = |more: Value| ask(cluster.broker(leader).admin(), others[0], &more);
+    assert_eq!(permit(&again(json!({}))), granted);
+    cluster.broker_mut(others[1]).kill();
+    cluster.await_isr("t", PARTITIONS, &Cluster::others(&[others[1]]), SETTLE);
+    let again = |more: Value| ask(cluster.broker(leader).admin(), others[0], &more);
+    assert_eq!(code(&again(json!({"dryRun": true}))), (409, "blocked".to_owned()));
+    assert_eq!(open(&cluster, leader).expect("permits"), [granted], "a dry run changes nothing");
+    assert_eq!(code(&again(json!({}))), (409, "blocked".to_owned()));
+    await_open(&cluster, leader, 0, Duration::from_secs(2));
+}
+
 /// The metadata leader still hears the leader, which still takes all of its ISR to be in sync.
 #[test]
 fn a_leader_that_is_cut_off_from_its_followers_confirms_nothing() {

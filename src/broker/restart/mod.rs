@@ -63,6 +63,8 @@ pub struct Restarts {
     turn: Arc<Mutex<()>>,
     /// Brokers that are told to stop and were refused, as the metadata leader heard last.
     wishes: Arc<parking_lot::Mutex<BTreeMap<BrokerId, Instant>>>,
+    /// Why the metadata leader refused each broker last, so that its log does not say the same again and again.
+    refused: Arc<parking_lot::Mutex<BTreeMap<BrokerId, String>>>,
     /// Whether every broker stops, so that none need wait.
     all_stop: watch::Sender<bool>,
 }
@@ -71,7 +73,8 @@ impl Restarts {
     /// On a broker.
     pub fn new(parts: Parts) -> Self {
         let all_stop = watch::Sender::new(false);
-        Self { parts: Arc::new(parts), turn: Arc::default(), wishes: Arc::default(), all_stop }
+        let (wishes, refused) = Default::default();
+        Self { parts: Arc::new(parts), turn: Arc::default(), wishes, refused, all_stop }
     }
 
     /// Permits that are open, as applied here.

@@ -37,34 +37,37 @@ impl Restarts {
         }
     }
 
+    /// Whoever asks once more for the same pod is told of the same permit, if it would be granted now, too: an eviction follows
+    /// its answer without another question.
     async fn grant(&self, body: PermitBody) -> Result<PermitAnswer, PermitRefused> {
         let PermitBody { broker, pod_uid, reason, allow_unavailable, dry_run } = body;
         let state = self.cluster();
         let Some(registered) = state.broker(broker) else { return Err(refusal::unknown_broker(broker)) };
         let incarnation = registered.incarnation();
-        let known = state.permits().held_by(broker, &pod_uid);
-        if let Some(known) = known.filter(|known| known.incarnation == incarnation) {
-            return Ok(answer(Some(known), &[]));
+        let held = state.permits().held_by(broker, &pod_uid).filter(|held| held.incarnation == incarnation);
+        if let Some(begun) = held.filter(|held| held.stage == Stage::Begun) {
+            return Ok(answer(Some(begun), &[]));
         }
         let (judged, blocks) = self.judge(broker).await?;
+        let bears = held.map_or(allow_unavailable, |held| held.allow_unavailable);
         let (borne, against): (Vec<Block>, Vec<Block>) =
-            blocks.into_iter().partition(|block| allow_unavailable && block.may_be_borne());
+            blocks.into_iter().partition(|block| bears && block.may_be_borne());
+        let leave = Leave { broker, incarnation, pod_uid, reason, allow_unavailable };
         if !against.is_empty() {
             let refused = blocked(broker, &against);
             if !dry_run {
-                tracing::info!(%broker, ?reason, pod_uid, why = refused.error.message, "refuse permit to stop");
-                self.parts.metrics.broker.permit(PermitOutcome::Blocked);
-                if reason == Reason::Deleted {
-                    self.note_wish(broker).await;
-                }
+                self.turn_down(held, &leave, &refused).await?;
             }
             return Err(refused);
         }
         if dry_run {
             return Ok(answer(None, &borne));
         }
-        let leave = Leave { broker, incarnation, pod_uid, reason, allow_unavailable };
+        if let Some(held) = held {
+            return Ok(answer(Some(held), &borne));
+        }
         let permit = self.commit(ChangePermit::Grant { judged, leave }).await?;
+        self.refused.lock().remove(&broker);
         tracing::info!(
             permit = permit.id.0, %broker, ?reason, pod_uid = permit.pod_uid, allow_unavailable, "grant permit to stop"
         );
@@ -76,6 +79,35 @@ impl Restarts {
         }
         self.parts.metrics.broker.permit(PermitOutcome::Granted);
         Ok(answer(Some(&permit), &borne))
+    }
+
+    /// Takes back what is held, and notes who is told to stop and may not.
+    async fn turn_down(
+        &self,
+        held: Option<&Permit>,
+        leave: &Leave,
+        refused: &PermitRefused,
+    ) -> Result<(), PermitRefused> {
+        match held {
+            Some(held) => self.revoke(held, refused).await?,
+            None => {
+                self.parts.metrics.broker.permit(PermitOutcome::Blocked);
+                self.tell_refusal(leave, &refused.error.message);
+            }
+        }
+        if leave.reason == Reason::Deleted {
+            self.note_wish(leave.broker).await;
+        }
+        Ok(())
+    }
+
+    /// Whoever waits asks twice a second: the log says it again when the reason is another.
+    fn tell_refusal(&self, leave: &Leave, why: &str) {
+        let Leave { broker, reason, pod_uid, .. } = leave;
+        let before = self.refused.lock().insert(*broker, why.to_owned());
+        if before.as_deref() != Some(why) {
+            tracing::info!(%broker, ?reason, pod_uid, why, "refuse permit to stop");
+        }
     }
 
     /// A state that has worsened since takes the permit back.
@@ -92,14 +124,20 @@ impl Restarts {
         blocks.retain(|block| !(permit.allow_unavailable && block.may_be_borne()));
         if !blocks.is_empty() {
             let refused = blocked(permit.broker, &blocks);
-            self.commit(ChangePermit::TakeBack { permit: id }).await?;
-            keeper::ended(&self.parts.metrics, &permit, PermitOutcome::TakenBack, &refused.error.message);
+            self.revoke(&permit, &refused).await?;
             return Err(refused);
         }
         let permit = self.commit(ChangePermit::Begin { permit: id, pod_uid }).await?;
         tracing::info!(permit = id.0, broker = %permit.broker, reason = ?permit.reason, "begin to stop");
         self.parts.metrics.broker.permit(PermitOutcome::Begun);
         Ok(answer(Some(&permit), &[]))
+    }
+
+    /// What was granted would not be now.
+    async fn revoke(&self, permit: &Permit, refused: &PermitRefused) -> Result<(), PermitRefused> {
+        self.commit(ChangePermit::TakeBack { permit: permit.id }).await?;
+        keeper::ended(&self.parts.metrics, permit, PermitOutcome::TakenBack, &refused.error.message);
+        Ok(())
     }
 
     async fn abort_here(
