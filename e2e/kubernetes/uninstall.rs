@@ -10,6 +10,9 @@ use crate::{figure, release};
 
 const PARTITIONS: usize = 3;
 const RECORDS: usize = 1000;
+/// The registration of the operator's webhook.
+const WEBHOOK: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/chronik-operator.chronik";
 /// What nobody should have to wait longer for.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -25,10 +28,12 @@ fn data_outlives_the_operator_the_cluster_resource_and_the_topic_resource() {
         .run()
         .expect("produce");
 
+    get(WEBHOOK).expect("evictions are asked about");
     let began = Instant::now();
     release::uninstall().expect("helm uninstall");
     let uninstalled = began.elapsed();
     assert!(uninstalled <= MINUTE, "{uninstalled:?}");
+    assert!(get(WEBHOOK).is_err(), "evictions would ask an operator that is gone");
     what_stays(&world);
 
     for object in ["topic/orders", "brokercluster/demo"] {
