@@ -27,7 +27,7 @@ fn a_deleted_pod_serves_until_its_broker_can_be_spared() {
     world.apply(&cluster_yaml(3).replace("spec: {", &patient)).expect("create the BrokerCluster");
     world.await_condition("brokerclusters/demo", "Ready", "True", BACK);
     world.create_topic("t", PARTITIONS);
-    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    let load = Load::start(&load::impatient(&world.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 10, GOES_ON);
     let outage = Outage::kill(&world.node_of(3));
     world.await_isr(&[1, 2], "t", PARTITIONS, &[1, 2], GOES_ON);
