@@ -46,7 +46,7 @@ async fn a_brokers_pod_is_evicted_only_under_a_permit() {
     let begun =
         || drain.brokers.permit().is_some_and(|p| (p.stage, p.reason) == (Stage::Begun, Reason::Eviction));
     let took = eventually("the operator begins the permit", || async { begun() }).await;
-    eprintln!("a permit is begun {took:?} after its pod was evicted");
+    eprintln!("eviction to begun permit: {took:?}");
     drain.evict("demo-broker-2", false).await.unwrap();
     let refused = drain.evict("demo-broker-3", false).await.unwrap_err();
     assert!(refused.starts_with("429 ") && refused.contains("broker 3 may not stop now"), "{refused}");
@@ -69,7 +69,7 @@ async fn an_eviction_waits_for_brokers_that_do_not_answer_and_for_no_other_pod()
     }
     let refused = drain.evict("demo-broker-2", false).await.unwrap_err();
     assert!(
-        refused.starts_with("429 ") && refused.contains("no broker lets it: reach 127.0.0.1"),
+        refused.starts_with("429 ") && refused.contains("no permit is to be had: reach 127.0.0.1"),
         "{refused}"
     );
 
@@ -110,7 +110,7 @@ async fn a_certificate_is_replaced_without_a_gap() {
         drain.evict("demo-broker-2", true).await.expect("the webhook is trusted at any time");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    eprintln!("a certificate that was due was replaced after {took:?}");
+    eprintln!("certificate due to another one served: {took:?}");
     drain.end().await;
 }
 

@@ -103,7 +103,7 @@ pub fn verdict(body: &PermitBody, answer: &Result<Answered, BrokerError>) -> Res
             "broker {broker} may not stop now: the brokers answered {}: {}",
             error.code, error.message
         )),
-        Err(error) => Err(format!("broker {broker} may not stop: no broker lets it: {error}")),
+        Err(error) => Err(format!("broker {broker} may not stop: no permit is to be had: {error}")),
     }
 }
 

@@ -143,7 +143,7 @@ fn a_refusal_is_tried_again_and_says_who_and_why() {
     let told = verdict(&body(), &Err(silent));
     assert_eq!(
         told.clone().unwrap_err(),
-        "broker 2 may not stop: no broker lets it: reach demo-broker-1:9095: no answer within 800 ms"
+        "broker 2 may not stop: no permit is to be had: reach demo-broker-1:9095: no answer within 800 ms"
     );
     let review = answer("review-1", &told);
     assert_eq!(
