@@ -6,7 +6,7 @@ use std::time::Duration;
 use chronik_core::config::TopicConfig;
 use chronik_core::ids::{BrokerId, GroupId};
 use chronik_core::metadata::{ClusterState, Partition, Topic};
-use chronik_core::restart::{Block, Confirmed, FRESH_MS, Hosted, MetadataGroup, Request, judge};
+use chronik_core::restart::{Block, Confirmed, FRESH_MS, Hosted, Life, MetadataGroup, Request, judge};
 use chronik_core::view::PermitRefused;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -66,7 +66,12 @@ impl Restarts {
         away.remove(&broker);
         let Confirmed { voters, outgoing, synced, .. } = metadata;
         let metadata = MetadataGroup { voters, outgoing, synced, heirs };
-        Ok(Request { broker, alive: liveness.is_up(broker), away, partitions, metadata })
+        let life = match liveness.is_up(broker) {
+            true => Life::Heard,
+            false if liveness.is_dead(broker) => Life::Gone,
+            false => Life::Silent,
+        };
+        Ok(Request { broker, life, away, partitions, metadata })
     }
 
     fn hosted(&self, topic: &Topic, partition: &Partition) -> Hosted {

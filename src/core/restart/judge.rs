@@ -73,13 +73,24 @@ pub struct MetadataGroup {
     pub heirs: BTreeSet<BrokerId>,
 }
 
+/// What the metadata leader knows of a broker's process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Life {
+    /// It is heard.
+    Heard,
+    /// It is not heard. Others may hear it.
+    Silent,
+    /// It is known to be gone.
+    Gone,
+}
+
 /// A request to stop a broker, and all that it is judged by.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Who is to stop.
     pub broker: BrokerId,
     /// Whether it lives: the absence of one that does not is a fact already.
-    pub alive: bool,
+    pub life: Life,
     /// Who is away or may be at any moment: holders of open permits, and brokers that are not well.
     pub away: BTreeSet<BrokerId>,
     /// Every partition with a replica there.
@@ -194,13 +205,13 @@ impl fmt::Display for List<'_> {
 
 /// All that stands against the broker's stop, in the order of the request; nothing if it may stop.
 ///
-/// A broker that does not live costs a partition nothing by being restarted, unless the partition's leader has it in sync:
-/// then it lives for that one.
+/// A broker that is gone costs a partition nothing by being restarted, unless the partition's leader has it in sync: then it
+/// lives for that one. Of one that is only not heard a leader has to say that it is not in sync: it may lead there itself.
 pub fn judge(request: &Request) -> Vec<Block> {
     let gone: BTreeSet<BrokerId> = request.away.iter().copied().chain([request.broker]).collect();
     let mut blocks: Vec<Block> = Vec::new();
     for hosted in &request.partitions {
-        if !request.alive && !hosted.has_in_sync(request.broker) {
+        if hosted.is_without(request.broker, request.life) {
             continue;
         }
         let partition = Some((hosted.topic.clone(), hosted.partition));
@@ -209,7 +220,7 @@ pub fn judge(request: &Request) -> Vec<Block> {
     let MetadataGroup { voters, outgoing, synced, heirs } = &request.metadata;
     let votes_there = [voters, outgoing].iter().any(|half| half.brokers.contains(&request.broker));
     let hands_over = voters.count() == 1 && outgoing.count() == 0 && !heirs.is_subset(&gone);
-    if request.alive
+    if request.life == Life::Heard
         && votes_there
         && !hands_over
         && let Some(why) = lost_majority([voters, outgoing], &gone, synced)
@@ -226,8 +237,14 @@ impl Half {
 }
 
 impl Hosted {
-    fn has_in_sync(&self, broker: BrokerId) -> bool {
-        self.confirmed.as_ref().is_some_and(|confirmed| confirmed.isr.contains(&broker))
+    /// Whether it does without that broker already.
+    fn is_without(&self, broker: BrokerId, life: Life) -> bool {
+        let without = |confirmed: &Confirmed| !confirmed.isr.contains(&broker);
+        match life {
+            Life::Heard => false,
+            Life::Silent => self.confirmed.as_ref().is_some_and(|it| it.age_ms <= FRESH_MS && without(it)),
+            Life::Gone => self.confirmed.as_ref().is_none_or(without),
+        }
     }
 
     fn block(&self, gone: &BTreeSet<BrokerId>) -> Option<Why> {

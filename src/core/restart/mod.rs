@@ -7,6 +7,6 @@ mod judge;
 mod permits;
 mod policy;
 
-pub use judge::{Block, Confirmed, FRESH_MS, Half, Hosted, MetadataGroup, Request, Why, judge};
+pub use judge::{Block, Confirmed, FRESH_MS, Half, Hosted, Life, MetadataGroup, Request, Why, judge};
 pub use permits::{Leave, Permit, PermitError, PermitId, Permits, Reason, Stage};
 pub use policy::{MARGIN_MAX, Policy};

@@ -40,7 +40,7 @@ fn metadata(voters: &[u32], well: &[u32]) -> MetadataGroup {
 fn asked(broker: u32, away: &[u32], hosted: Hosted) -> Request {
     let metadata = metadata(&[1, 2, 3], &[1, 2, 3]);
     let (broker, away) = (BrokerId(broker), brokers(away));
-    Request { broker, alive: true, away, partitions: vec![hosted], metadata }
+    Request { broker, life: Life::Heard, away, partitions: vec![hosted], metadata }
 }
 
 fn said(request: &Request) -> Vec<String> {
@@ -148,7 +148,7 @@ fn a_topic_says_what_it_bears() {
 
 #[test]
 fn the_absence_of_a_broker_that_does_not_live_is_a_fact_already() {
-    let dead = |hosted| Request { alive: false, ..asked(1, &[1, 2], hosted) };
+    let dead = |hosted| Request { life: Life::Gone, ..asked(1, &[1, 2], hosted) };
     let without = Confirmed { isr: brokers(&[3]), ..whole(&[1, 2, 3]) };
     assert_eq!(said(&dead(hosted(3, without))), Vec::<String>::new());
     let nobody_leads = Hosted { confirmed: None, ..hosted(3, whole(&[1, 2, 3])) };
@@ -157,6 +157,20 @@ fn the_absence_of_a_broker_that_does_not_live_is_a_fact_already() {
     assert_eq!(
         lives_for_its_leader,
         ["orders/4: of its ISR [3] would be left, 2 are needed (min ISR 2, margin 0)"]
+    );
+}
+
+#[test]
+fn a_broker_that_is_only_not_heard_may_lead_where_nobody_answers() {
+    let silent = |hosted| Request { life: Life::Silent, ..asked(1, &[1, 2], hosted) };
+    let nobody_answers = Hosted { confirmed: None, ..hosted(3, whole(&[1, 2, 3])) };
+    assert_eq!(said(&silent(nobody_answers)), ["orders/4: its leader did not confirm its ISR"]);
+    let without = Confirmed { isr: brokers(&[3]), ..whole(&[1, 2, 3]) };
+    assert_eq!(said(&silent(hosted(3, without.clone()))), Vec::<String>::new());
+    let of_before = Confirmed { age_ms: FRESH_MS + 1, ..without };
+    assert_eq!(
+        said(&silent(hosted(3, of_before))),
+        ["orders/4: its leader's word is 1001 ms old; at most 1000 ms count"]
     );
 }
 

@@ -100,11 +100,11 @@ impl Cluster {
         let partitions: Vec<Hosted> =
             self.partitions.iter().filter(on).map(|hosted| self.seen(hosted)).collect();
         let away = self.permits.holders().union(&self.crashed).copied().collect();
-        let alive = !self.crashed.contains(&broker);
+        let life = if self.crashed.contains(&broker) { Life::Gone } else { Life::Heard };
         let synced = brokers(&[1, 2, 3]).difference(&self.crashed).copied().collect();
         let (voters, heirs) = (half(&[1, 2, 3]), BTreeSet::new());
         let metadata = MetadataGroup { voters, outgoing: Half::default(), synced, heirs };
-        let request = Request { broker, alive, away, partitions, metadata };
+        let request = Request { broker, life, away, partitions, metadata };
         if judge(&request).is_empty() {
             self.judged.push(Judged { version: self.permits.version(), request, life: self.life(broker) });
         }
@@ -156,7 +156,7 @@ impl Cluster {
         for hosted in &self.partitions {
             let replicas = &hosted.confirmed.as_ref().unwrap().voters.brokers;
             let on_it = |(_, judged): &(&PermitId, &Judged)| {
-                judged.request.alive && replicas.contains(&judged.request.broker)
+                judged.request.life == Life::Heard && replicas.contains(&judged.request.broker)
             };
             let mut open =
                 self.granted.iter().filter(|(id, _)| self.permits.get(**id).is_some()).filter(on_it);
