@@ -76,13 +76,16 @@ impl Restarts {
 
     fn hosted(&self, topic: &Topic, partition: &Partition) -> Hosted {
         let replicas = partition.target().len() as u32;
-        let before = partition.reassignment.as_ref().map(|moving| moving.original.len() as u32);
+        let moving = partition.reassignment.as_ref();
+        let before = moving.map(|moving| moving.original.len() as u32);
+        let moves_to = moving.map(|_| partition.target().iter().map(|replica| replica.broker).collect());
         Hosted {
             group: partition.group,
             topic: topic.name.clone(),
             partition: partition.number,
             replicas,
             shrinks_from: before.filter(|before| *before > replicas),
+            moves_to: moves_to.unwrap_or_default(),
             policy: TopicConfig::resolve(&topic.configs, &self.parts.topics).restart,
             confirmed: None,
         }

@@ -54,6 +54,8 @@ pub struct Hosted {
     pub replicas: u32,
     /// How many it had when the move began that makes them fewer; none if no such move is under way.
     pub shrinks_from: Option<u32>,
+    /// Where it shall be once the move that is under way is done; empty without one.
+    pub moves_to: BTreeSet<BrokerId>,
     /// What its topic asks for.
     pub policy: Policy,
     /// What its leader confirmed, if one answered.
@@ -134,6 +136,14 @@ pub enum Why {
         from: u32,
         /// How many it shall have.
         to: u32,
+    },
+    /// It is about to be where too few would be left.
+    #[error("it moves to {}, of which {} would be left: wait until that is done", List(to), List(left))]
+    Moves {
+        /// Of those it moves to, who stays and is well.
+        left: BTreeSet<BrokerId>,
+        /// Where it shall be.
+        to: BTreeSet<BrokerId>,
     },
     /// Too few would be left.
     #[error(
@@ -264,7 +274,15 @@ impl Hosted {
         if confirmed.provisional {
             return Some(Why::Provisional);
         }
-        confirmed.block(gone, margin)
+        confirmed.block(gone, margin).or_else(|| self.block_of_move(gone, confirmed.required))
+    }
+
+    /// Its voters may become those of the move as soon as they have caught up.
+    fn block_of_move(&self, gone: &BTreeSet<BrokerId>, required: u32) -> Option<Why> {
+        let to = &self.moves_to;
+        let left: BTreeSet<BrokerId> = to.difference(gone).copied().collect();
+        let need = to.len().min(required.max(to.len() as u32 / 2 + 1) as usize);
+        (left.len() < need).then(|| Why::Moves { left, to: to.clone() })
     }
 }
 

@@ -28,8 +28,8 @@ fn whole(replicas: &[u32]) -> Confirmed {
 
 fn hosted(replicas: u32, confirmed: Confirmed) -> Hosted {
     let (topic, policy, confirmed) = ("orders".to_owned(), Policy::Margin(0), Some(confirmed));
-    let shrinks_from = None;
-    Hosted { group: GroupId(16), topic, partition: 4, replicas, shrinks_from, policy, confirmed }
+    let (shrinks_from, moves_to) = (None, BTreeSet::new());
+    Hosted { group: GroupId(16), topic, partition: 4, replicas, shrinks_from, moves_to, policy, confirmed }
 }
 
 fn metadata(voters: &[u32], well: &[u32]) -> MetadataGroup {
@@ -171,6 +171,18 @@ fn a_broker_that_is_only_not_heard_may_lead_where_nobody_answers() {
     assert_eq!(
         said(&silent(hosted(3, of_before))),
         ["orders/4: its leader's word is 1001 ms old; at most 1000 ms count"]
+    );
+}
+
+#[test]
+fn a_partition_that_moves_is_left_what_it_needs_where_it_moves_to() {
+    let moves = |to: &[u32]| Hosted { moves_to: brokers(to), ..hosted(3, whole(&[1, 2, 3])) };
+    let metadata = MetadataGroup { voters: half(&[1, 2, 3]), ..asked(5, &[4], moves(&[])).metadata };
+    let asked = |to: &[u32]| said(&Request { metadata: metadata.clone(), ..asked(5, &[4], moves(to)) });
+    assert_eq!(asked(&[1, 2, 5]), Vec::<String>::new());
+    assert_eq!(
+        asked(&[1, 4, 5]),
+        ["orders/4: it moves to [1, 4, 5], of which [1] would be left: wait until that is done"]
     );
 }
 
