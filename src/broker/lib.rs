@@ -14,7 +14,7 @@ mod peers;
 pub mod quorum;
 pub mod recover;
 pub mod replica;
-mod restart;
+pub mod restart;
 pub mod run;
 pub mod server;
 pub mod settings;

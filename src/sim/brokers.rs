@@ -22,6 +22,10 @@ use crate::world::{Event, M, World, broker_id, index_of};
 const ROUND: Micros = 200;
 /// A broker that could not start is tried again after this long.
 const START_AGAIN: Micros = 5 * SECOND;
+/// The others know within this time of whom they do not hear any more, by clocks that drift.
+pub const SILENCE_KNOWN_WITHIN: Micros = 4 * SECOND;
+/// They know within this time that a process is gone whose machine is up.
+const END_KNOWN_WITHIN: Micros = 1_500 * MS;
 
 impl World {
     /// Makes a machine's disk a broker's data folder, which founds the cluster with the others or joins it.
@@ -179,6 +183,7 @@ impl World {
         let next = machine.clock.lasts(self.plan.broker.tick_ms * MS);
         self.after(next, Event::Tick(at, life));
         self.round(at);
+        self.run_tasks(at);
         self.check_after_tick(at);
         self.note_committed(at);
     }
@@ -219,6 +224,7 @@ impl World {
         self.poll_appends(at);
         self.poll_proposals(at);
         self.follow_metadata(at);
+        self.run_waiting_tasks(at);
     }
 
     /// After a round: what is new in metadata, or that the metadata group begins here.
@@ -317,6 +323,8 @@ impl World {
             self.note([5, at as u64, u64::from(power)], || format!("b{} dies, power lost: {power}", at + 1));
             self.note_lost_leader(&process.watch);
             drop(process);
+            let known_within = if power { SILENCE_KNOWN_WITHIN } else { END_KNOWN_WITHIN };
+            self.befell(at, known_within);
             self.end_peering(at, life, power);
             if !power {
                 self.break_clients(at);
@@ -329,6 +337,12 @@ impl World {
             let (disk, mut chance) = (self.machines[at].disk.clone(), self.chance.disks.fork());
             disk.lose_power(&mut chance);
         }
+    }
+
+    /// Something befell a machine that others may not know of for so long.
+    pub fn befell(&mut self, at: M, known_within: Micros) {
+        let known = &mut self.machines[at].known_at;
+        *known = (*known).max(self.now + known_within);
     }
 
     /// The machine has power again.
@@ -352,6 +366,7 @@ impl World {
             self.checks.interrupted(at, Some(write.ops));
         }
         process.driver.close();
+        self.befell(at, END_KNOWN_WITHIN);
         self.end_peering(at, life, false);
         self.break_clients(at);
     }

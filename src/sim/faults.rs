@@ -4,6 +4,7 @@ use chronik_broker::replica::Event as EngineEvent;
 use chronik_core::metadata::{AlterTopicConfigs, Command, TopicRef};
 use tokio::sync::oneshot;
 
+use crate::brokers::SILENCE_KNOWN_WITHIN;
 use crate::random::Random;
 use crate::scaling::Membership;
 use crate::time::{MS, Micros, SECOND};
@@ -223,6 +224,7 @@ impl World {
         if !self.strikes(&fault) {
             return;
         }
+        self.fault_befell(&fault);
         self.coverage.count(fault.kind.name());
         if rests {
             self.coverage.add("rest: a fault hits a leader", 1);
@@ -308,11 +310,26 @@ impl World {
         true
     }
 
+    /// Those whom a fault hits, or leaves, are not what others knew of them.
+    fn fault_befell(&mut self, fault: &Fault) {
+        let hits = |machine: M| match fault.kind {
+            Kind::Loss | Kind::Delay | Kind::LostVote => true,
+            Kind::Isolate | Kind::Disappear | Kind::OneWay | Kind::Cut | Kind::ExchangedDisks => {
+                machine == fault.machine || machine == fault.other
+            }
+            _ => machine == fault.machine,
+        };
+        for machine in (0..self.machines.len()).filter(|machine| hits(*machine)) {
+            self.befell(machine, SILENCE_KNOWN_WITHIN);
+        }
+    }
+
     /// A fault ends.
     pub fn end(&mut self, fault: Fault) {
         if self.is_healed() {
             return;
         }
+        self.fault_befell(&fault);
         let (at, other) = (fault.machine, fault.other);
         self.note([61, fault.kind as u64, at as u64], || format!("over: {:?} of b{}", fault.kind, at + 1));
         match fault.kind {

@@ -43,6 +43,10 @@ pub enum Wire {
     Request(u64, Bytes),
     /// What became of it.
     Reply(u64, Outcome),
+    /// What a task asks another broker.
+    Question(u64, Bytes),
+    /// What that broker's task says.
+    Told(u64, Bytes),
     /// What a handshake would tell now; asked of the receiver, too, or in answer.
     Hello(Hello, bool),
 }
@@ -542,6 +546,8 @@ impl World {
             }
             Wire::Request(number, payload) => self.serve(at, from, number, &payload),
             Wire::Reply(number, outcome) => self.replied(at, number, outcome),
+            Wire::Question(number, payload) => self.serve_question(at, from, number, payload),
+            Wire::Told(number, payload) => self.hear_told(at, number, payload),
             Wire::Hello(hello, asked) => {
                 self.hear_hello(at, from, &hello);
                 if asked && let Some(link) = self.peer(at, from).and_then(|peer| peer.out(CONTROL)) {
@@ -651,6 +657,7 @@ impl World {
                     peer.hears_us = false;
                 }
                 self.fail_requests(at, other);
+                self.fail_questions(at, other);
                 let loss = if cause.is_dead() { Loss::Dead } else { Loss::Silent };
                 Some(EngineEvent::PeerDown { broker, loss })
             }

@@ -52,6 +52,8 @@ pub struct Plan {
     pub heal_at: Micros,
     /// When all disks but one are lost, if they are.
     pub last_resort: Option<Micros>,
+    /// Somebody restarts brokers through permits.
+    pub permits: bool,
 }
 
 impl Plan {
@@ -91,6 +93,7 @@ impl Plan {
             lulls: lulls(random, heal_at),
             heal_at,
             last_resort: None,
+            permits: false,
         }
     }
 
@@ -126,6 +129,11 @@ impl Plan {
                 fault.machine = self.founders + random.index(self.newcomers.len());
             }
         }
+    }
+
+    /// In most runs somebody restarts brokers through permits.
+    pub fn add_permits(&mut self, random: &mut Random) {
+        self.permits = self.last_resort.is_none() && random.percent(85);
     }
 
     /// Whether producers make something then.

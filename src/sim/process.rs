@@ -28,6 +28,7 @@ use crate::clients::service::{Connection, PendingAppend};
 use crate::disk::SimDisk;
 use crate::peers::{BULK, CONTROL, Peer};
 use crate::proposals::{Proposal, Served};
+use crate::tasks::Tasks;
 use crate::time::{MS, Micros, ProcessClock};
 
 /// Where each machine's data folder is.
@@ -121,6 +122,7 @@ pub struct Process {
     pub connections: BTreeMap<(usize, u64), Connection>,
     pub proposals: Vec<Proposal>,
     pub served: Vec<Served>,
+    pub tasks: Tasks,
     /// Metadata applied, and whether the metadata group runs here, as of the last round.
     pub known: (u64, bool),
     pub watch: BTreeMap<GroupId, Watch>,
@@ -203,6 +205,7 @@ impl Process {
             start.plan.topics,
             clock.clone(),
         );
+        let tasks = Tasks::new(own, &shared, start.plan.topics, start.now.ms);
         let process = Self {
             incarnation: folder.incarnation,
             engine,
@@ -227,6 +230,7 @@ impl Process {
             connections: BTreeMap::new(),
             proposals: Vec::new(),
             served: Vec::new(),
+            tasks,
             known: (0, false),
             watch: BTreeMap::new(),
             draining: false,

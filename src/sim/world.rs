@@ -17,7 +17,9 @@ use crate::faults::Fault;
 use crate::last_resort::Step;
 use crate::moves::Move;
 use crate::peers::{Dialed, Link, Timing};
+use crate::permits::Askers;
 use crate::plan::Plan;
+use crate::pods::Pod;
 use crate::process::Process;
 use crate::random::Random;
 use crate::scaling::{self, Membership};
@@ -79,6 +81,12 @@ pub enum Event {
     Scale(M, scaling::Step),
     /// A person who goes on from the last disk.
     LastResort(Step),
+    /// An asker's turn to ask for a permit, or to go on with one.
+    Permits(usize, u64),
+    /// Has a broker whose pod is deleted handed over?
+    PodEnds(M),
+    /// The next pod runs.
+    PodStarts(M),
     /// A machine that was held down comes up.
     LetUp(M),
     /// Every fault is over.
@@ -146,6 +154,10 @@ pub struct Machine {
     pub doomed: Option<Fault>,
     /// The supervisor leaves it down until the fault is over.
     pub held_down: u32,
+    /// The pod that its broker runs in.
+    pub pod: Pod,
+    /// Who looks from then on knows all that befell it so far.
+    pub known_at: Micros,
 }
 
 /// Streams of chance, apart from each other so that a change of one leaves the others.
@@ -186,6 +198,8 @@ pub struct World {
     pub producing_until: Micros,
     /// Brokers that are still to come or to go.
     pub scaling: usize,
+    /// Those who ask for permits to stop.
+    pub askers: Askers,
     pub operations: u64,
     pub trace: Trace,
     pub checks: Checks,
@@ -215,6 +229,7 @@ impl World {
         };
         plan.add_last_resort(&mut random);
         plan.add_newcomers(&mut random);
+        plan.add_permits(&mut random);
         let count = plan.machines;
         let mut world = Self {
             now: 0,
@@ -235,6 +250,7 @@ impl World {
             places: plan.places(),
             producing_until: plan.heal_at + PRODUCING_ON,
             scaling: plan.newcomers.len(),
+            askers: Askers::new(random.fork()),
             operations: 0,
             trace: Trace::new(readable),
             checks: Checks::new(count),
@@ -327,6 +343,8 @@ impl World {
                 restart_due: false,
                 doomed: None,
                 held_down: 0,
+                pod: Pod::default(),
+                known_at: 0,
             });
             self.format(machine, !founds);
             if founds {
@@ -351,6 +369,9 @@ impl World {
         }
         if let Some(at) = self.plan.last_resort {
             self.at(at, Event::LastResort(Step::Choose));
+        }
+        if self.plan.permits {
+            self.begin_asking();
         }
         self.at(self.plan.heal_at, Event::Heal);
     }
@@ -424,6 +445,9 @@ impl World {
             Event::Move(wanted) => self.begin_move(wanted),
             Event::Scale(at, step) => self.scale(at, step),
             Event::LastResort(step) => self.last_resort(step),
+            Event::Permits(asker, turn) => self.seek_permit(asker, turn),
+            Event::PodEnds(at) => self.pod_ends(at),
+            Event::PodStarts(at) => self.pod_starts(at),
             Event::LetUp(at) => self.let_up(at),
             Event::Heal => self.heal(),
             Event::Settle => self.settle(),

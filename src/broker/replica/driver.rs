@@ -208,6 +208,11 @@ impl Running {
 }
 
 impl EngineQueue {
+    /// The next event that was handed over, for whoever runs the engine step by step and not on a thread.
+    pub fn next(&self) -> Option<Event> {
+        self.queue.try_recv().ok().map(|queued| queued.event)
+    }
+
     /// Starts the engine on its own thread, so that elections go on whatever the rest of the broker does.
     pub fn start<T: Transport>(self, machine: Machine<T>) -> std::io::Result<Running> {
         let stopping = Arc::new(AtomicBool::new(false));

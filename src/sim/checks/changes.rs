@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Whether a replica has the committed log up to an index, or had before its data was deleted.
-    fn holds_up_to(&self, group: GroupId, replica: ReplicaId, index: LogIndex) -> bool {
+    pub(super) fn holds_up_to(&self, group: GroupId, replica: ReplicaId, index: LogIndex) -> bool {
         let Some(mirror) = self.copy_of(group, replica) else { return false };
         let truth = self.checks.groups.get(&group);
         match truth.zip(index.checked_sub(1)).and_then(|(truth, at)| truth.committed.get(at as usize)) {

@@ -28,6 +28,9 @@ impl World {
         if self.scaling > 0 {
             return Some(format!("{} brokers are still to come or to go", self.scaling));
         }
+        if let Some(what) = self.unsettled_permit() {
+            return Some(what);
+        }
         self.unsettled_voters()
             .or_else(|| (0..self.places.len()).find_map(|place| self.unsettled_place(place)))
     }

@@ -7,6 +7,7 @@ mod end;
 mod members;
 pub mod mirror;
 mod moves;
+mod permits;
 mod progress;
 mod quiet;
 mod recovery;
@@ -24,6 +25,7 @@ use chronik_core::metadata::ClusterState;
 use self::members::History;
 use self::mirror::{Digest, Disk, MirrorOp};
 use self::moves::{Moving, Replicas};
+use self::permits::Permitted;
 use self::recovery::Rebuilt;
 use crate::batch::Tag;
 use crate::time::Micros;
@@ -93,6 +95,8 @@ pub struct Checks {
     generation: u32,
     /// Moves under way.
     moves: BTreeMap<GroupId, Moving>,
+    /// Permits to stop, and who asked for them.
+    permits: Permitted,
 }
 
 impl Checks {

@@ -131,6 +131,7 @@ impl World {
     pub fn check_new_metadata(&mut self, cluster: Arc<ClusterState>) {
         let before = self.checks.newest_metadata.replace(cluster.clone());
         self.check_brokers(&cluster, before.as_deref());
+        self.check_permits(&cluster, before.as_deref());
         for (_, partition) in cluster.partitions() {
             let known = before.as_ref().and_then(|before| Some(before.group(partition.group)?.1));
             self.check_ids(partition, known, cluster.retired_disks());

@@ -9,6 +9,7 @@ use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex, ReplicaId};
 use super::members;
 use super::mirror::Digest;
 use super::watch::{Proposed, Watch};
+use crate::brokers::SILENCE_KNOWN_WITHIN;
 use crate::time::{MS, Micros, SECOND};
 use crate::world::{M, World, broker_id, index_of};
 
@@ -81,6 +82,7 @@ impl World {
         if elected {
             watch.leading_since = now;
             self.coverage.count("election");
+            self.note_leader_amid_permits(state.group);
             let truth = self.checks.groups.entry(state.group).or_default();
             let known = *truth.leaders.entry(state.term).or_insert(at);
             truth.elected.entry(state.term).or_insert(now);
@@ -281,6 +283,7 @@ impl World {
             }
         }
         self.check_incarnations(at, state);
+        self.note_in_sync(state);
         self.note_proposed(at, state);
         let now = self.now;
         let process = self.machines[at].process.as_mut().expect("its state was just read");
@@ -407,6 +410,7 @@ impl World {
         }
         if began.1 {
             self.coverage.count("quarantine");
+            self.befell(at, SILENCE_KNOWN_WITHIN);
             let text = format!("b{}, group {group}: {leadership:?}", at + 1);
             self.note([42, at as u64, group.0], || text.clone());
             if !self.machines[at].damaged {
@@ -488,6 +492,7 @@ impl World {
         }
         if !std::mem::replace(&mut machine.restart_due, true) {
             self.coverage.count("log stopped");
+            self.befell(at, SILENCE_KNOWN_WITHIN);
             self.note([43, at as u64, 0], || format!("b{} stopped: {reason}", at + 1));
             self.restart_later(at, 2 * SECOND);
         }

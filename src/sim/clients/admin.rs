@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use chronik_core::metadata::{Applied, Command};
+use chronik_core::metadata::{Applied, Command, RefusalCode};
 
 use super::{Ask, Role, Told};
 use crate::time::MS;
@@ -25,6 +25,20 @@ impl Admin {
     /// Wants a change after those before.
     pub fn want(&mut self, command: Command) {
         self.wanted.push_back(command);
+    }
+
+    /// The first change waits until a permit to stop is closed, which may need one of those behind it. One that alters the
+    /// same topic takes its place.
+    fn put_off(&mut self) {
+        let Some(first) = self.wanted.pop_front() else { return };
+        let topic = |command: &Command| match command {
+            Command::AlterTopicConfigs(body) => Some(body.topic.clone()),
+            _ => None,
+        };
+        let altered_again = self.wanted.iter().any(|later| topic(later) == topic(&first));
+        if topic(&first).is_some() && !altered_again {
+            self.wanted.push_back(first);
+        }
     }
 
     /// Whether every change was made.
@@ -63,6 +77,10 @@ impl World {
         match told {
             Told::Changed(Applied::Refused(refusal)) => {
                 let text = format!("{:?}: {refusal}", admin.wanted.front());
+                if refusal.code == RefusalCode::PermitOpen {
+                    admin.put_off();
+                    return self.note([31, 1, 0], || format!("put off: {text}"));
+                }
                 if may_be_refused(admin.wanted.front()) {
                     let let_go = admin.wanted.pop_front();
                     let kept = matches!(let_go, Some(Command::UnregisterBroker(_)));
