@@ -12,6 +12,7 @@ mod progress;
 mod quiet;
 mod recovery;
 mod replicas;
+mod stops;
 mod voters;
 pub mod watch;
 

@@ -1,16 +1,15 @@
-//! What holds of permits to stop: what a stop leaves of each partition, as things truly are on disks and in engines, and how
-//! permits come and end.
+//! What holds of permits to stop: how they come and end, and whom they are given to. What a stop leaves is in `stops.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chronik_broker::replica::ReplicaState;
-use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex, ReplicaId, Term};
+use chronik_core::ids::{BrokerId, GroupId, Incarnation, LogIndex, Term};
 use chronik_core::metadata::{ClusterState, Partition};
 use chronik_core::restart::{Permit, PermitId, Stage};
 
 use crate::permits::{Ordered, Told, Wanted};
 use crate::time::{MS, Micros, SECOND};
-use crate::world::{M, World, broker_id, index_of};
+use crate::world::{World, index_of};
 
 /// A member has what was its leader's end one second before it is asked for, by clocks that drift.
 const BEHIND: Micros = 1_200 * MS;
@@ -23,17 +22,17 @@ const MAY_BE_DONE: Micros = 120 * SECOND;
 
 /// A partition when somebody asked: as metadata had it, and up to where members have to have it.
 #[derive(Clone)]
-struct Then {
-    partition: Partition,
-    term: Term,
-    end: LogIndex,
+pub(super) struct Then {
+    pub(super) partition: Partition,
+    pub(super) term: Term,
+    pub(super) end: LogIndex,
 }
 
 /// How things were when somebody asked.
 #[derive(Clone)]
-struct Asked {
-    at: Micros,
-    then: BTreeMap<GroupId, Then>,
+pub(super) struct Asked {
+    pub(super) at: Micros,
+    pub(super) then: BTreeMap<GroupId, Then>,
 }
 
 /// A permit that was seen.
@@ -57,6 +56,19 @@ pub struct Permitted {
 }
 
 impl Permitted {
+    /// The begun permit that a broker holds in that life, and how things were when somebody asked to begin.
+    pub(super) fn begun(&self, broker: BrokerId, life: Incarnation) -> Option<(&Permit, &Asked)> {
+        let begun = |permit: &Permit| {
+            permit.broker == broker && permit.incarnation == life && permit.stage == Stage::Begun
+        };
+        self.open.values().find(|seen| begun(&seen.permit)).map(|seen| (&seen.permit, &seen.asked))
+    }
+
+    /// When a broker was last seen in the ISR of one who leads.
+    pub(super) fn in_sync_at(&self, group: GroupId, broker: BrokerId) -> Option<Micros> {
+        self.in_sync.get(&(group, broker)).map(|(at, _)| *at)
+    }
+
     /// How things were when that was asked for the first time, of all that may still be done.
     fn asked(&self, broker: BrokerId, begin: bool) -> Option<Asked> {
         let fits = |(ordered, _): &&(Ordered, Asked)| {
@@ -224,135 +236,6 @@ impl World {
         };
         let lacking = cluster.partitions().map(|(_, partition)| partition).find(lacks)?;
         Some(format!("it is not in the ISR of group {}", lacking.group))
-    }
-
-    /// A broker is about to stop on purpose.
-    pub fn check_stop(&mut self, at: M) {
-        let Some(life) = self.incarnation(at) else { return };
-        let mut open = self.checks.permits.open.values();
-        let held = open.find(|seen| index_of(seen.permit.broker) == at && seen.permit.stage == Stage::Begun);
-        // Its permit may be closed already, if it started again between the grant's use and now.
-        let Some(seen) = held.filter(|seen| seen.permit.incarnation == life) else { return };
-        let (permit, asked) = (seen.permit.clone(), seen.asked.clone());
-        self.coverage.count("permits: stopped with one");
-        if let Some(what) = self.broken_without(at, &asked) {
-            let text = format!("{permit:?}, asked for at {}: {what}", asked.at / MS);
-            self.fail("a stop with a permit costs no partition min ISR or majority", text);
-        }
-    }
-
-    /// What would be broken without a broker and all who hold a permit, but for what befell others since somebody asked.
-    fn broken_without(&mut self, at: M, asked: &Asked) -> Option<String> {
-        let cluster = self.checks.newest_metadata.clone()?;
-        let mut gone = cluster.permits().holders();
-        gone.insert(broker_id(at));
-        let excused = |machine: M| self.machines[machine].known_at >= asked.at;
-        let lives = self.machines[at].process.is_some() && !self.machines[at].paused;
-        if !lives || excused(at) {
-            // Its absence costs nothing that is not paid already, or others took it for well that was not.
-            return None;
-        }
-        let hosted = cluster.partitions().map(|(_, partition)| partition);
-        let hosted = hosted.filter(|partition| partition.brokers().contains(&broker_id(at)));
-        for partition in hosted.filter(|partition| self.is_of_use(at, partition.group)) {
-            // What moved since is judged anew when the next permit is asked for.
-            let then = asked.then.get(&partition.group).filter(|then| then.partition == *partition);
-            let Some(then) = then else { continue };
-            let what = self.lacks_members(&gone, then, asked.at, &excused);
-            let what = what.or_else(|| self.lacks_majority(&gone, partition.group, &excused));
-            if let Some(what) = what {
-                return Some(format!("group {}: {what}", partition.group));
-            }
-        }
-        let voters = &self.checks.groups.get(&GroupId::METADATA)?.members;
-        let votes = voters.newest().voters.iter().chain(&voters.newest().outgoing);
-        let here = votes.copied().any(|voter| self.holder_of(GroupId::METADATA, voter) == at);
-        let here = here && self.is_of_use(at, GroupId::METADATA);
-        let what = here.then(|| self.lacks_majority(&gone, GroupId::METADATA, &excused)).flatten()?;
-        Some(format!("the metadata group: {what}"))
-    }
-
-    /// Whether a group has anything of a broker: whoever is cut off from its leader, and not in its ISR, is not missed.
-    fn is_of_use(&self, at: M, group: GroupId) -> bool {
-        let mut others = (0..self.machines.len()).filter(|other| *other != at);
-        match self.led(group) {
-            Some((leader, state)) => {
-                let in_isr = state.isr.iter().any(|member| member.broker == broker_id(at));
-                leader == at || in_isr || self.hears(leader, at)
-            }
-            None => others.all(|other| self.network.cuts[other][at] + self.network.cuts[at][other] == 0),
-        }
-    }
-
-    fn lacks_members(
-        &self,
-        gone: &BTreeSet<BrokerId>,
-        then: &Then,
-        asked_at: Micros,
-        excused: &impl Fn(M) -> bool,
-    ) -> Option<String> {
-        let group = then.partition.group;
-        let (leader, state) = self.led(group)?;
-        let committed = self.checks.groups.get(&group).map_or(0, |truth| truth.committed.len() as u64);
-        let end = if state.term == then.term { then.end } else { then.end.min(committed) };
-        let needed = self.required(leader, group);
-        let in_sync = |broker: BrokerId| {
-            let seen = self.checks.permits.in_sync.get(&(group, broker));
-            state.isr.iter().any(|member| member.broker == broker)
-                || seen.is_some_and(|(at, _)| *at >= asked_at)
-        };
-        let has_it = |replica: ReplicaId| self.holds_up_to(group, replica, end);
-        let stays = |replica: &&chronik_core::metadata::Replica| {
-            let machine = index_of(replica.broker);
-            let heard = self.hears(leader, machine) || excused(leader);
-            let well = in_sync(replica.broker) && heard && has_it(replica.replica);
-            !gone.contains(&replica.broker) && (excused(machine) || well)
-        };
-        let left: Vec<BrokerId> =
-            then.partition.replicas.iter().filter(stays).map(|replica| replica.broker).collect();
-        (left.len() < needed).then(|| {
-            format!("{left:?} would be left, {needed} are needed, without {gone:?}; up to {end}: {state:?}")
-        })
-    }
-
-    fn lacks_majority(
-        &self,
-        gone: &BTreeSet<BrokerId>,
-        group: GroupId,
-        excused: &impl Fn(M) -> bool,
-    ) -> Option<String> {
-        let members = self.checks.groups.get(&group)?.members.newest();
-        let stays = |voter: ReplicaId| {
-            let machine = self.holder_of(group, voter);
-            let holds = self.checks.disks[machine].get(&group).is_some_and(|mirror| mirror.replica == voter);
-            let up = self.machines[machine].process.is_some() && holds;
-            !gone.contains(&broker_id(machine)) && (excused(machine) || up)
-        };
-        let left = !super::members::majority(members, stays);
-        left.then(|| format!("no majority of {members:?} would be left, without {gone:?}"))
-    }
-
-    /// Whether a member's process runs, and hears its leader and is heard.
-    fn hears(&self, leader: M, member: M) -> bool {
-        let cuts = &self.network.cuts;
-        let known = &self.machines[member];
-        known.process.is_some() && !known.paused && cuts[leader][member] == 0 && cuts[member][leader] == 0
-    }
-
-    /// The machine that a replica was put on.
-    fn holder_of(&self, group: GroupId, replica: ReplicaId) -> M {
-        let owner = self.checks.replicas.owners.get(&replica).filter(|owner| owner.0 == group);
-        index_of(owner.map_or(BrokerId(u32::try_from(replica.0).unwrap_or(1)), |owner| owner.1))
-    }
-
-    /// Who leads a group in the newest term that anybody leads, and as what.
-    fn led(&self, group: GroupId) -> Option<(M, ReplicaState)> {
-        let leads = |(machine, known): (M, &crate::world::Machine)| {
-            let mut replicas = known.process.as_ref()?.engine.replicas();
-            Some((machine, replicas.find(|state| state.group == group && state.leads)?))
-        };
-        let leaders = self.machines.iter().enumerate().filter_map(leads);
-        leaders.max_by_key(|(_, state)| state.term)
     }
 
     /// Why not every permit has ended.
