@@ -49,6 +49,8 @@ pub struct Permitted {
     /// All that were ever seen.
     known: BTreeSet<PermitId>,
     orders: Vec<(Ordered, Asked)>,
+    /// Who has asked and was told nothing yet.
+    pending: Vec<Ordered>,
     /// When a broker was last seen in the ISR of one who leads, and in which life.
     in_sync: BTreeMap<(GroupId, BrokerId), (Micros, Incarnation)>,
     /// When a partition's replicas were last given others.
@@ -96,11 +98,13 @@ impl World {
         let orders = &mut self.checks.permits.orders;
         orders.retain(|(_, asked)| asked.at + MAY_BE_DONE > at);
         orders.push((ordered.clone(), Asked { at, then }));
+        self.checks.permits.pending.push(ordered.clone());
     }
 
     /// Somebody is told what came of it.
     pub fn check_told_permit(&mut self, ordered: &Ordered, told: &Told) {
         let permits = &mut self.checks.permits;
+        permits.pending.retain(|other| other != ordered);
         let begins = |ordered: &Ordered| matches!(ordered.wanted, Wanted::Begin(..));
         match told {
             Ok(answer) => {
@@ -210,7 +214,10 @@ impl World {
         }
         let lapsed = self.now >= seen.since + UNUSED;
         self.coverage.count(if lapsed { "permits: lapsed" } else { "permits: taken back" });
-        let tried = self.checks.permits.asked(permit.broker, true).is_some();
+        // Whoever begins it, or asks for it again, has it judged again.
+        let pending = &mut self.checks.permits.pending;
+        let again = pending.iter().any(|ordered| ordered.broker() == permit.broker);
+        let tried = again || self.checks.permits.asked(permit.broker, true).is_some();
         if !lapsed && !tried && !permit.is_over_with(registered.incarnation()) {
             self.fail("no permit is lost", format!("{permit:?} of {} is gone", seen.since / MS));
         }
@@ -224,9 +231,10 @@ impl World {
         }
         let since = self.now.saturating_sub(CLOSED_WITHIN);
         let permits = &self.checks.permits;
+        // It was in sync when that was asked; the end may be committed long after, where nobody leads the metadata group meanwhile.
         let has_it = |group: GroupId| {
             let seen = permits.in_sync.get(&(group, broker));
-            seen.is_some_and(|(at, life)| *at >= since && *life != permit.incarnation)
+            seen.is_some_and(|(_, life)| *life != permit.incarnation)
         };
         let lacks = |partition: &&Partition| {
             let changed = permits.changed.get(&partition.group).is_some_and(|at| *at >= since);

@@ -38,10 +38,11 @@ impl World {
             let before = self.check_high_watermark(at, state);
             if state.leads && state.group != GroupId::METADATA {
                 self.check_isr(at, state, before);
-                self.note_view(at, state.group);
             } else if state.leads {
                 self.note_voters_proposed(at, state);
             }
+            // It may have said so and given up its office in one round.
+            self.note_view(at, state.group);
             self.check_quiet(at, state);
             self.check_end_of_care(at, state);
             if self.violation.is_some() {
