@@ -28,6 +28,10 @@ impl World {
         }
         let Some(process) = &self.machines[at].process else { return };
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
+        // A leader may say something and leave service in one round.
+        let led: Vec<GroupId> =
+            process.watch.iter().filter(|(_, watch)| watch.leads).map(|(group, _)| *group).collect();
+        led.into_iter().for_each(|group| self.note_view(at, group));
         for state in &states {
             self.recognise(at, state);
             if self.waits_to_go_on(at, state) {
@@ -38,11 +42,10 @@ impl World {
             let before = self.check_high_watermark(at, state);
             if state.leads && state.group != GroupId::METADATA {
                 self.check_isr(at, state, before);
+                self.note_view(at, state.group);
             } else if state.leads {
                 self.note_voters_proposed(at, state);
             }
-            // It may have said so and given up its office in one round.
-            self.note_view(at, state.group);
             self.check_quiet(at, state);
             self.check_end_of_care(at, state);
             if self.violation.is_some() {
