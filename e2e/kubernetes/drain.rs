@@ -8,6 +8,8 @@ use chronik_e2e::load::{self, Load};
 use chronik_e2e::program::Ended;
 use chronik_e2e::wait;
 
+use serde_json::Value;
+
 use crate::box_nodes::Outage;
 use crate::world::{BROKERS, World, get, kubectl};
 use crate::{figure, release};
@@ -25,6 +27,7 @@ const DRAIN: Duration = Duration::from_secs(180);
 fn a_drain_takes_one_broker_and_a_second_drain_waits() {
     let world = World::with_brokers("drain", 3);
     world.create_topic("t", PARTITIONS);
+    await_others_gone(&world);
     let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 10, GOES_ON);
 
@@ -54,6 +57,7 @@ fn a_drain_takes_one_broker_and_a_second_drain_waits() {
 fn of_two_drains_at_once_the_second_goes_through_when_the_first_broker_is_back() {
     let world = World::with_brokers("drains", 3);
     world.create_topic("t", PARTITIONS);
+    await_others_gone(&world);
     let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 10, GOES_ON);
 
@@ -96,6 +100,7 @@ fn of_two_drains_at_once_the_second_goes_through_when_the_first_broker_is_back()
 fn at_min_isr_an_eviction_is_refused_that_the_budget_would_let_pass() {
     let world = World::with_brokers("drain-min-isr", 3);
     world.create_topic("t", PARTITIONS);
+    await_others_gone(&world);
     // An operator that cannot be reached could not refuse.
     release::install_on(&world.node_of(1));
     let load = Load::start(&load::impatient(&world.bootstrap()), "t", PARTITIONS, PACE);
@@ -148,6 +153,19 @@ impl Drain {
     fn end(self) -> (Cordoned, Ended) {
         (self.node, self.ending.join().expect("a drain"))
     }
+}
+
+/// A drain takes a node's brokers of every namespace: what is left of the scenario before is to be gone.
+fn await_others_gone(world: &World) {
+    let look = || {
+        let pods = get("/api/v1/pods?labelSelector=app.kubernetes.io/component=broker")?;
+        let of = |pod: &Value| pod["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        let others: Vec<String> =
+            pods.iter().map(of).filter(|namespace| *namespace != world.namespace).collect();
+        wait::holds(others.is_empty(), || format!("{others:?}"))
+    };
+    wait::until("no other scenario has brokers", BACK, look);
 }
 
 /// A node that may be drained; open for pods again when this ends.
