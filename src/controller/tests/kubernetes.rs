@@ -26,9 +26,18 @@ use support::{World, eventually, within};
 
 /// A BrokerCluster whose brokers answer, and the operator.
 async fn running(name: &str) -> (World, Brokers) {
+    running_with(name, json!({"replicas": 3})).await
+}
+
+/// The same with pods that ask for more than any node has: they stay pending, and what their status says is the test's.
+async fn running_without_nodes(name: &str) -> (World, Brokers) {
+    running_with(name, json!({"replicas": 3, "resources": {"requests": {"cpu": "1000"}}})).await
+}
+
+async fn running_with(name: &str, spec: serde_json::Value) -> (World, Brokers) {
     let world = World::new(name).await;
     let brokers = Brokers::start().await;
-    let cluster = world.cluster(json!({"replicas": 3})).await.unwrap();
+    let cluster = world.cluster(spec).await.unwrap();
     brokers.belong_to(&cluster.uid().unwrap());
     world.run_operator(&brokers).await;
     eventually("the cluster is formed", || async {

@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::running;
+use crate::running_without_nodes;
 use crate::support::brokers::Brokers;
 use crate::support::{World, eventually, operator_client, within};
 
@@ -125,7 +125,7 @@ struct Drain {
 impl Drain {
     /// A cluster with its pods, and the webhook: registered, and trusted once its certificate was told.
     async fn start(name: &str) -> Self {
-        let (world, brokers) = running(name).await;
+        let (world, brokers) = running_without_nodes(name).await;
         let (client, stop) = (world.client.clone(), CancellationToken::new());
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &world.namespace);
         let empty = Secret { metadata: named(SECRET), ..Secret::default() };

@@ -1,4 +1,4 @@
-//! Outdated pods restart one at a time, each under a permit. There are no nodes here: pods stay pending, a deleted one is gone
+//! Outdated pods restart one at a time, each under a permit. Pods stay pending, a deleted one is gone
 //! at once, and the test says which are ready and when a broker is back in every ISR.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::running;
+use crate::running_without_nodes;
 use crate::support::brokers::Brokers;
 use crate::support::{World, eventually};
 
@@ -19,7 +19,7 @@ const ORDER: [u32; 3] = [1, 3, 2];
 #[tokio::test]
 #[ignore = "needs a Kubernetes API: set KUBECONFIG"]
 async fn outdated_pods_restart_one_at_a_time_with_permits() {
-    let (world, brokers) = running("rollout").await;
+    let (world, brokers) = running_without_nodes("rollout").await;
     let rollout = Rollout { pods: Api::namespaced(world.client.clone(), &world.namespace), world, brokers };
     for broker in ORDER {
         eventually("the pod is there", || async { rollout.uid(broker).await.is_some() }).await;
