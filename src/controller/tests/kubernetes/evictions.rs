@@ -73,7 +73,9 @@ async fn an_eviction_waits_for_brokers_that_do_not_answer_and_for_no_other_pod()
         "{refused}"
     );
 
-    let container = json!({"name": "web", "image": "docker.io/chronik/none:test"});
+    // Of a pod that no node has taken nothing is left at once.
+    let resources = json!({"requests": {"cpu": "1000"}});
+    let container = json!({"name": "web", "image": "docker.io/chronik/none:test", "resources": resources});
     let pod = json!({"metadata": {"name": "web-broker-1"}, "spec": {"containers": [container]}});
     drain.pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     drain.evict("web-broker-1", false).await.expect("it is no broker's pod");
