@@ -32,6 +32,8 @@ impl Restarts {
     /// Waits until this broker, in this pod, may stop: no longer than it takes to ask where it has leave already, as in a
     /// rollout or an eviction. After `patience` it stops all the same, for whoever told it to would kill it then.
     pub async fn await_leave(&self, pod_uid: &str, patience: Duration) {
+        // What was said before this broker was told to stop is over.
+        self.all_stop.send_replace(false);
         let mut all_stop = self.all_stop.subscribe();
         let waited = tokio::select! {
             waited = timeout(patience, self.until_granted(pod_uid)) => waited,
@@ -97,13 +99,15 @@ impl Restarts {
         let mut open = state.permits().open();
         let returns = open.any(|permit| permit.reason != Reason::Deleted);
         let leaving = |id: &BrokerId| wishes.contains(id) || state.permits().holders().contains(id);
-        let mut live = state.brokers().map(|known| known.id).filter(|id| liveness.is_up(*id));
-        if returns || !live.all(|id| leaving(&id)) {
+        let live: Vec<BrokerId> =
+            state.brokers().map(|known| known.id).filter(|id| liveness.is_up(*id)).collect();
+        if returns || !live.iter().all(leaving) {
             return;
         }
-        tracing::warn!(brokers = ?wishes, "every broker that lives is told to stop: none need wait for another");
-        let others = wishes.iter().filter(|id| **id != self.parts.own);
-        let told = others.map(|id| self.parts.peers.ask(*id, Asked::AllStop.encode(), TELL));
+        tracing::warn!(brokers = ?live, "every broker that lives is told to stop: none need wait for another");
+        // Also one that has leave and could not begin yet: left alone, it would find nobody to ask.
+        let others = live.into_iter().filter(|id| *id != self.parts.own);
+        let told = others.map(|id| self.parts.peers.ask(id, Asked::AllStop.encode(), TELL));
         join_all(told).await;
         self.stop_all();
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chronik_core::ids::DiskId;
-use chronik_core::restart::Reason;
+use chronik_core::metadata::{ChangePermit, Command};
+use chronik_core::restart::{Leave, Reason};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
+use crate::handlers::tests::memory::broker;
 use crate::replica::{EngineCounts, Liveness, Partitions, Views, channel};
 
 /// Another broker that leads, or says that it does not.
@@ -37,7 +39,24 @@ impl Ask for Other {
     }
 }
 
-fn restarts(leader: Option<u32>, other: Arc<Other>) -> Restarts {
+/// Others that hear that all stop.
+#[derive(Default)]
+struct Hearing(parking_lot::Mutex<BTreeSet<BrokerId>>);
+
+impl Ask for Hearing {
+    fn ask(
+        &self,
+        broker: BrokerId,
+        payload: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, String>> {
+        assert_eq!(payload, Asked::AllStop.encode());
+        self.0.lock().insert(broker);
+        Box::pin(async { Ok(Bytes::new()) })
+    }
+}
+
+fn restarts(leader: Option<u32>, other: Arc<impl Ask>) -> Restarts {
     let own = BrokerId(1);
     let shared = Shared {
         cluster: watch::Sender::new(Arc::new(ClusterState::new("test".parse().unwrap()))),
@@ -82,6 +101,50 @@ async fn without_a_leader_nothing_is_decided_and_the_wait_ends() {
     assert_eq!(told.error.code, "unavailable");
     assert!(told.error.message.contains("broker 2 does not lead it"), "{told:?}");
     assert!((2..50).contains(&asked), "{asked} times");
+}
+
+/// Broker 1 leads, all three live, and the last of them has leave to stop, for that reason.
+fn three_of_which_one_has_leave(reason: Reason) -> (Restarts, Arc<Hearing>) {
+    let hearing = Arc::new(Hearing::default());
+    let restarts = restarts(Some(1), Arc::clone(&hearing));
+    let mut state = ClusterState::new("test".parse().unwrap());
+    let brokers = [1, 2, 3].map(broker);
+    for (index, broker) in (1..).zip(&brokers) {
+        state.apply(index, &Command::RegisterBroker(broker.clone())).into_result().unwrap();
+    }
+    let incarnation = brokers[2].incarnation();
+    let leave = Leave {
+        broker: BrokerId(3),
+        incarnation,
+        pod_uid: "pod-3".to_owned(),
+        reason,
+        allow_unavailable: false,
+    };
+    let grant = ChangePermit::Grant { judged: state.permits().version(), leave };
+    state.apply(4, &Command::ChangePermit(grant)).into_result().unwrap();
+    restarts.parts.shared.cluster.send_replace(Arc::new(state));
+    for other in &brokers[1..] {
+        restarts.parts.shared.liveness.up(other.id, other.incarnation(), 0);
+    }
+    (restarts, hearing)
+}
+
+#[tokio::test]
+async fn who_has_leave_and_could_not_begin_hears_that_all_stop() {
+    let (restarts, hearing) = three_of_which_one_has_leave(Reason::Deleted);
+    restarts.note_wish(BrokerId(1)).await;
+    assert!(hearing.0.lock().is_empty() && !*restarts.all_stop.borrow(), "broker 2 stays");
+    restarts.note_wish(BrokerId(2)).await;
+    assert_eq!(*hearing.0.lock(), [BrokerId(2), BrokerId(3)].into());
+    assert!(*restarts.all_stop.borrow());
+}
+
+#[tokio::test]
+async fn while_somebody_will_return_all_others_wait() {
+    let (restarts, hearing) = three_of_which_one_has_leave(Reason::Rollout);
+    restarts.note_wish(BrokerId(1)).await;
+    restarts.note_wish(BrokerId(2)).await;
+    assert!(hearing.0.lock().is_empty() && !*restarts.all_stop.borrow());
 }
 
 #[tokio::test]
