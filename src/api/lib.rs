@@ -2,9 +2,11 @@
 #![warn(missing_docs)]
 
 pub mod broker_cluster;
+pub mod broker_pod;
 pub mod conditions;
 pub mod counts;
 pub mod labels;
+pub mod names;
 mod schema;
 pub mod topic;
 

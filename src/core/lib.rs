@@ -6,4 +6,5 @@ pub mod ids;
 pub mod metadata;
 pub mod replication;
 pub mod restart;
+pub mod rollout;
 pub mod view;

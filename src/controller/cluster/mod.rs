@@ -5,7 +5,6 @@ pub mod build;
 pub mod dereference;
 pub mod error;
 pub mod names;
-pub mod plan;
 mod pods;
 pub mod rollout;
 pub mod status;

@@ -1,5 +1,6 @@
-//! What the brokers' pods say of themselves: whether they are ready, and what keeps one from starting. Pure.
+//! What keeps a broker's pod from starting, in its own words. Pure.
 
+use chronik_api::broker_pod::condition;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use kube::ResourceExt;
 
@@ -7,12 +8,6 @@ use kube::ResourceExt;
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// Longest piece of a container's last words.
 const WORDS_CHARS_MAX: usize = 400;
-
-/// Whether Kubernetes counts it as ready.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none()
-        && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
-}
 
 /// What the first pod that cannot start has to say, for a person.
 pub(super) fn trouble(pods: &[Pod]) -> Option<String> {
@@ -57,12 +52,6 @@ fn ended(state: &ContainerState) -> Option<String> {
 fn words(text: &str) -> String {
     let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     last.trim().chars().take(WORDS_CHARS_MAX).collect()
-}
-
-fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<(&'a str, &'a str)> {
-    let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
-    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some((&found.status, found.message.as_deref().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use chronik_api::BrokerCluster;
 use chronik_api::broker_cluster::{BrokerClusterStatus, BrokerCounts, Phase};
+use chronik_api::broker_pod::is_ready;
 use chronik_api::conditions::{self, Finding, Status};
 use chronik_api::counts::PartitionCounts;
 use chronik_api::labels::RESTART_HASH;
@@ -70,8 +71,7 @@ fn bootstrap_servers(cluster: &BrokerCluster, settings: &Settings) -> String {
 
 fn brokers(cluster: &BrokerCluster, found: &Found) -> BrokerCounts {
     let desired = cluster.spec.replicas;
-    let ready =
-        u32::try_from(found.pods.iter().filter(|pod| pods::is_ready(pod)).count()).unwrap_or(u32::MAX);
+    let ready = u32::try_from(found.pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(u32::MAX);
     let alive = |report: &ClusterReport| {
         u32::try_from(report.brokers.iter().filter(|broker| broker.alive).count()).unwrap_or(u32::MAX)
     };

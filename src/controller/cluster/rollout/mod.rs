@@ -14,14 +14,13 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::dereference::Found;
-use super::plan::{self, Observed, Step, Wait};
 use crate::broker_client::{Answered, BrokerClient, BrokerError};
 use crate::context::Context;
 use crate::error::{Category, brief};
 use crate::events::Happening;
 use crate::feed::ClusterKey;
+use chronik_core::rollout::{self as plan, Observed, Step, Wait};
 
-pub use observe::pod_seen;
 pub use told::{Told, blocks_text, tell};
 
 /// Brokers that are asked before a call counts as failed.

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use chronik_api::BrokerCluster;
+use chronik_api::broker_pod::pod_seen;
 use chronik_api::labels::{ALLOW_UNAVAILABLE, RESTART, RESTART_HASH};
-use chronik_core::ids::BrokerId;
+use chronik_core::rollout::{BrokersSeen, Observed};
 use chronik_core::view::{ClusterReport, PermitReport};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::cluster::dereference::Found;
-use crate::cluster::plan::{BrokersSeen, Observed, PodSeen};
-use crate::cluster::{names, pods};
 
 /// A report older than this says nothing about who is up now.
 const REPORT_FRESH: Duration = Duration::from_secs(3);
@@ -45,22 +44,6 @@ fn has_taken(set: &StatefulSet, desired: &str) -> bool {
     hash.is_some_and(|hash| hash == desired) && observed >= set.metadata.generation
 }
 
-/// A broker's pod of that cluster; `None` if its name is not one of a broker.
-pub fn pod_seen(cluster: &str, pod: &Pod) -> Option<PodSeen> {
-    let (name, uid) = (pod.name_any(), pod.uid()?);
-    let annotations = pod.annotations();
-    Some(PodSeen {
-        broker: BrokerId(names::broker_of(cluster, &name)?),
-        hash: annotations.get(RESTART_HASH).cloned(),
-        ready: pods::is_ready(pod),
-        deleting: pod.metadata.deletion_timestamp.is_some(),
-        asked: annotations.get(RESTART).is_some_and(|value| value == "true"),
-        allow_unavailable: annotations.get(ALLOW_UNAVAILABLE) == Some(&uid),
-        name,
-        uid,
-    })
-}
-
 fn brokers_seen(report: &ClusterReport) -> BrokersSeen {
     BrokersSeen {
         alive: report.brokers.iter().filter(|broker| broker.alive).map(|broker| broker.id).collect(),
@@ -91,6 +74,7 @@ fn ignored_of(pod: &Pod) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
     use crate::cluster::testing::cluster;
+    use chronik_core::ids::BrokerId;
 
     fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> T {
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))

@@ -13,9 +13,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{End, Refusal, Round};
-use crate::cluster::plan::{PodSeen, Wait};
 use crate::cluster::pods;
 use crate::events::Happening;
+use chronik_core::rollout::{PodSeen, Wait};
 
 /// Pause while a restart is under way. The controller's debounce, 300 ms, comes on top.
 const UNDER_WAY: Duration = Duration::from_millis(250);

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::broker_client::{Answered, BrokerError};
-use crate::cluster::rollout::pod_seen;
 use crate::feed::ClusterKey;
+use chronik_api::broker_pod::pod_seen;
 
 /// The body of the request, as far as it matters.
 #[derive(Deserialize, Debug)]

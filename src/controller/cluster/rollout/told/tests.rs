@@ -4,7 +4,7 @@ use chronik_core::restart::PermitId;
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
-use crate::cluster::plan::{BrokersSeen, Observed};
+use chronik_core::rollout::{BrokersSeen, Observed};
 
 /// Three pods, of which those of `outdated` run other settings; every broker is up.
 fn round(end: End, outdated: &[u32]) -> Round {

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use chronik_core::ids::BrokerId;
-use chronik_core::restart::{PermitId, Reason, Stage};
-use chronik_core::view::PermitReport;
+use crate::ids::BrokerId;
+use crate::restart::{PermitId, Reason, Stage};
+use crate::view::PermitReport;
 
 /// All that the next step depends on.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,9 @@ pub struct Observed {
 pub struct PodSeen {
     /// The broker that runs in it.
     pub broker: BrokerId,
+    /// Its name.
     pub name: String,
+    /// Its UID.
     pub uid: String,
     /// The restart hash it was made with.
     pub hash: Option<String>,
@@ -67,11 +69,36 @@ pub enum Step {
     /// Nothing, until something changes.
     Wait(Wait),
     /// Ask the brokers for a permit.
-    Ask { broker: BrokerId, pod_uid: String, reason: Reason, allow_unavailable: bool },
+    Ask {
+        /// Who is to stop.
+        broker: BrokerId,
+        /// The pod it runs in.
+        pod_uid: String,
+        /// Why.
+        reason: Reason,
+        /// A person bears what its partitions pay.
+        allow_unavailable: bool,
+    },
     /// Begin a permit, or make sure that it is still begun. A pod's deletion follows at once, or is under way already.
-    Begin { permit: PermitId, broker: BrokerId, pod_uid: String },
+    Begin {
+        /// Which.
+        permit: PermitId,
+        /// Whose.
+        broker: BrokerId,
+        /// The pod it was granted for.
+        pod_uid: String,
+    },
     /// Delete this very pod.
-    Delete { permit: PermitId, broker: BrokerId, pod: String, pod_uid: String },
+    Delete {
+        /// The permit it goes under.
+        permit: PermitId,
+        /// The broker that runs in it.
+        broker: BrokerId,
+        /// Its name.
+        pod: String,
+        /// Its UID.
+        pod_uid: String,
+    },
 }
 
 /// What is waited for.
