@@ -125,6 +125,31 @@ fn at_min_isr_an_eviction_is_refused_that_the_budget_would_let_pass() {
     assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
 }
 
+/// Scenario 9.
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn without_an_operator_the_budget_still_lets_only_one_broker_go() {
+    let world = World::with_brokers("drain-alone", 3);
+    world.create_topic("t", PARTITIONS);
+    await_others_gone(&world);
+    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+    let operators = release::Scaled::to_none();
+
+    let (first, second) = (Cordoned(world.node_of(3)), Cordoned(world.node_of(2)));
+    let drained = first.drain("60s");
+    assert!(drained.success, "{drained}");
+    let refused = second.drain("6s");
+    assert!(!refused.success && refused.stderr.contains("disruption budget"), "{refused}");
+    world.await_isr(&[1, 2], "t", PARTITIONS, &[1, 2], GOES_ON);
+    load.await_acks(PARTITIONS, 10, GOES_ON);
+
+    drop((first, second, operators));
+    world.await_isr(&BROKERS, "t", PARTITIONS, &BROKERS, BACK);
+    let (sent, book) = load.finish();
+    assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
+}
+
 /// Whether kubectl printed which broker may not stop, and the partition or the permit that stands against it.
 fn names_what_it_waits_for(ended: &Ended, broker: i32) -> bool {
     let mut lines = ended.stderr.lines();

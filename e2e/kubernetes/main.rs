@@ -6,18 +6,23 @@
 #![allow(clippy::print_stdout)] // Figures are part of what these tests are for.
 
 mod bad_input;
+mod bad_pods;
 mod box_nodes;
 mod cut;
 mod deleted_pod;
 mod drain;
 mod grow;
 mod install;
+mod lost_node;
+mod mid_roll;
 mod nodes_die;
 mod operator;
 mod release;
+mod rolling;
 mod rollout;
 mod topics;
 mod uninstall;
+mod watchman;
 mod world;
 
 /// Prints a measured figure; `make scenarios` lists them all again at its end.

@@ -60,6 +60,38 @@ pub fn await_ready(operators: i64) {
     wait::until("operators are ready", Duration::from_secs(90), look);
 }
 
+/// The release without a running operator; there are two again when this ends.
+pub struct Scaled(());
+
+impl Scaled {
+    /// Waits until none is left.
+    pub fn to_none() -> Self {
+        scale(0);
+        let path =
+            format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io/component=operator");
+        let look = || {
+            let pods = get(&path)?["items"].as_array().map_or(0, Vec::len);
+            wait::holds(pods == 0, || format!("{pods} are left"))
+        };
+        wait::until("no operator is left", Duration::from_secs(60), look);
+        Self(())
+    }
+}
+
+impl Drop for Scaled {
+    fn drop(&mut self) {
+        scale(2);
+    }
+}
+
+fn scale(operators: u32) {
+    let replicas = format!("--replicas={operators}");
+    let done = kubectl(&["scale", "deployment/chronik-operator", &replicas, "--namespace", NAMESPACE]).run();
+    if !done.success {
+        eprintln!("{done}");
+    }
+}
+
 /// The node of one of the operator's pods.
 pub fn pod_node(pod: &str) -> Result<String, String> {
     let pod = get(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}"))?;

@@ -1,13 +1,13 @@
 //! Rolling restarts: one broker at a time, none while a partition would pay for it, and a person who bears it all the same.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chronik_e2e::load::{self, Load};
 use chronik_e2e::wait;
-use serde_json::Value;
 
 use crate::figure;
+use crate::rolling::{at_most_one_is_not_ready, change_setting, nothing_restarts, uids};
+use crate::watchman::Watchman;
 use crate::world::{World, field, topic_with};
 
 const PARTITIONS: usize = 6;
@@ -17,8 +17,6 @@ const GOES_ON: Duration = Duration::from_secs(40);
 const ALL_OF_THEM: Duration = Duration::from_secs(240);
 const ONE: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(30);
-/// So long a blocked rollout is watched.
-const STAYS: Duration = Duration::from_secs(10);
 const DEMO: &str = "brokerclusters/demo";
 
 #[test]
@@ -31,6 +29,8 @@ fn a_changed_setting_restarts_one_broker_at_a_time() {
     load.await_acks(PARTITIONS, 10, GOES_ON);
 
     let before = uids(&world).expect("pods");
+    let leads = metadata_leader(&world).expect("a metadata leader");
+    let watchman = Watchman::start(&world, 3, "t");
     let began = Instant::now();
     change_setting(&world, "default-partitions", "2");
     let all_are_new = || {
@@ -48,6 +48,13 @@ fn a_changed_setting_restarts_one_broker_at_a_time() {
     wait::until("the rollout comes to its end", ONE, done);
     let took = began.elapsed();
     let stall = load.longest_stall(began);
+    let (pods, isrs) = watchman.finish();
+    assert_eq!(
+        pods.order(&before).last(),
+        Some(&format!("demo-broker-{leads}")),
+        "the metadata leader is last"
+    );
+    assert!(isrs.smallest.as_ref().is_some_and(|(members, _)| *members >= 2), "{isrs:?}");
     let (sent, book) = load.finish();
     assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
     assert_eq!(summary(&world).expect("a status"), "UpToDate");
@@ -139,15 +146,6 @@ fn a_broken_setting_stops_at_the_first_broker_and_a_corrected_one_goes_on() {
     ));
 }
 
-/// A setting that brokers only take up by a restart.
-fn change_setting(world: &World, name: &str, value: &str) {
-    let patch = format!("{{\"spec\": {{\"config\": {{\"{name}\": \"{value}\"}}}}}}");
-    world
-        .kubectl(&["patch", "brokercluster", "demo", "--type=merge", "--patch", &patch])
-        .run()
-        .expect("change a setting of the brokers");
-}
-
 /// So many replicas must be in sync for a write, and the brokers know it.
 fn need_in_sync(world: &World, min_isr: u64) {
     let fields = format!("partitions: 3, replicas: 3, minInsyncReplicas: {min_isr}");
@@ -158,6 +156,11 @@ fn need_in_sync(world: &World, min_isr: u64) {
         wait::holds(*now == min_isr, || format!("it is {now}"))
     };
     wait::until(&format!("orders needs {min_isr} in sync"), SOON, look);
+}
+
+fn metadata_leader(world: &World) -> Result<u64, String> {
+    let cluster = world.resource(DEMO)?;
+    field(&cluster, "/status/metadataLeader")?.as_u64().ok_or_else(|| "none is known".to_owned())
 }
 
 fn allow_unavailable(world: &World, pod: &str, uid: &str) {
@@ -181,35 +184,7 @@ fn is_blocked_by_orders(world: &World, outdated: u64) {
     assert!(shown.contains("ROLLOUT") && shown.contains(" outdated, blocked"), "{shown}");
 }
 
-fn nothing_restarts(world: &World, before: &BTreeMap<String, String>) {
-    let began = Instant::now();
-    while began.elapsed() < STAYS {
-        assert_eq!(&uids(world).expect("pods"), before);
-        std::thread::sleep(Duration::from_millis(250));
-    }
-}
-
 fn summary(world: &World) -> Result<String, String> {
     let cluster = world.resource(DEMO)?;
     Ok(field(&cluster, "/status/rollout/summary")?.as_str().unwrap_or_default().to_owned())
-}
-
-/// UID by name of each broker's pod.
-fn uids(world: &World) -> Result<BTreeMap<String, String>, String> {
-    let text = |pod: &Value, name: &str| pod["metadata"][name].as_str().unwrap_or_default().to_owned();
-    Ok(world.pods()?.iter().map(|pod| (text(pod, "name"), text(pod, "uid"))).collect())
-}
-
-/// Of three pods, those missing, on their way out or not ready.
-fn at_most_one_is_not_ready(world: &World) -> Result<(), String> {
-    let pods = world.pods()?;
-    let ready = |pod: &&Value| {
-        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-        let is_ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
-        pod.pointer("/metadata/deletionTimestamp").is_none()
-            && conditions.is_some_and(|all| all.iter().any(is_ready))
-    };
-    let ready = pods.iter().filter(ready).count();
-    assert!(ready + 1 >= 3, "{ready} of 3 pods are ready: {pods:?}");
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chronik_e2e::{kafka_tools, wait};
+use chronik_e2e::{kafka, kafka_tools, load, wait};
 
 use crate::world::{World, topic_with, topic_yaml};
 
@@ -65,4 +65,22 @@ fn await_described(world: &World, part: &str, there: bool) {
         wait::holds(text.contains(part) == there, || text)
     };
     wait::until(&format!("kafka-topics --describe with {part:?}: {there}"), Duration::from_secs(60), look);
+}
+
+/// Scenario 21.
+#[test]
+#[ignore = "needs the box: make scenarios"]
+fn a_topic_created_anew_ten_times_has_another_id_each_time_and_nothing_of_the_one_before() {
+    let world = World::with_brokers("anew", 3);
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..10 {
+        world.create_topic("orders", 2);
+        let topic = world.resource("topics/orders").expect("the Topic");
+        let id = topic["status"]["topicId"].as_str().expect("an id").to_owned();
+        assert!(ids.insert(id), "{ids:?}: the id before");
+        assert_eq!(kafka::end(&world.bootstrap(), "orders", 0), 0, "records of the topic before");
+        let sent = load::send_each(&load::idempotent(&world.bootstrap()), "orders", 2);
+        assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+        delete(&world, "orders");
+    }
 }

@@ -182,9 +182,7 @@ impl World {
 
     /// Pods of the brokers.
     pub fn pods(&self) -> Result<Vec<Value>, String> {
-        let selector = "labelSelector=app.kubernetes.io%2Fcomponent%3Dbroker";
-        let list = get(&format!("/api/v1/namespaces/{}/pods?{selector}", self.namespace))?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
+        pods_in(&self.namespace)
     }
 
     /// The node a broker runs on.
@@ -271,6 +269,13 @@ impl Drop for World {
         let _ =
             kubectl(&["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait=false"]).run();
     }
+}
+
+/// Pods of the brokers of a namespace.
+pub fn pods_in(namespace: &str) -> Result<Vec<Value>, String> {
+    let selector = "labelSelector=app.kubernetes.io%2Fcomponent%3Dbroker";
+    let list = get(&format!("/api/v1/namespaces/{namespace}/pods?{selector}"))?;
+    Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
 /// Numbers of a JSON array, ascending.

@@ -2,10 +2,13 @@
 
 use chronik_api::broker_pod::condition;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 /// Reasons of a container that is on its way.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// How long after its grace period a pod may take to be gone.
+const ENDING: SignedDuration = SignedDuration::from_secs(10);
 /// Longest piece of a container's last words.
 const WORDS_CHARS_MAX: usize = 400;
 
@@ -14,6 +17,23 @@ pub(super) fn trouble(pods: &[Pod]) -> Option<String> {
     let mut pods: Vec<&Pod> = pods.iter().collect();
     pods.sort_by_key(|pod| (pod.name_any().len(), pod.name_any()));
     pods.into_iter().find_map(|pod| Some(format!("pod {}: {}", pod.name_any(), trouble_of(pod)?)))
+}
+
+/// What to do about a pod that should have ended some time ago: nothing but its node can say that it has.
+pub(super) fn overdue(pods: &[Pod], uid: &str, now: Timestamp) -> Option<String> {
+    let pod = pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid))?;
+    // Kubernetes writes down when the grace period ends.
+    let due = pod.metadata.deletion_timestamp.as_ref()?.0;
+    if now.duration_since(due) < ENDING {
+        return None;
+    }
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("none");
+    let name = pod.name_any();
+    Some(format!(
+        "Pod {name} should have ended at {due}, and its node {node} does not say that it has: it may be down or cut \
+         off. If that node is lost for good, say so: kubectl taint node {node} \
+         node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+    ))
 }
 
 fn trouble_of(pod: &Pod) -> Option<String> {
@@ -86,6 +106,24 @@ mod tests {
             "pod demo-broker-1: container broker waits (CrashLoopBackOff): ended with code 2: error: no_such = 1 is \
              not allowed"
         );
+    }
+
+    #[test]
+    fn a_pod_that_outlives_its_grace_period_is_told_of_with_its_node() {
+        let text = "metadata: {name: demo-broker-3, uid: u3, deletionTimestamp: '2026-01-01T10:00:00Z'}\n\
+                    spec: {nodeName: node3, containers: []}";
+        let pod: Pod = serde_saphyr::from_str(text).unwrap();
+        let told = |now: &str, uid: &str| overdue(std::slice::from_ref(&pod), uid, now.parse().unwrap());
+        assert_eq!(told("2026-01-01T10:00:09Z", "u3"), None);
+        assert_eq!(told("2026-01-01T10:00:10Z", "other"), None);
+        let overdue = told("2026-01-01T10:00:10Z", "u3").unwrap();
+        assert!(
+            overdue.starts_with(
+                "Pod demo-broker-3 should have ended at 2026-01-01T10:00:00Z, and its node node3"
+            ),
+            "{overdue}"
+        );
+        assert!(overdue.contains("taint node node3 node.kubernetes.io/out-of-service"), "{overdue}");
     }
 
     #[test]

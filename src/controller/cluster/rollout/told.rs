@@ -10,6 +10,7 @@ use chronik_core::ids::BrokerId;
 use chronik_core::restart::{Reason, Stage};
 use chronik_core::view::{BlockReport, PermitReport};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{End, Refusal, Round};
@@ -50,13 +51,19 @@ impl Told {
 }
 
 /// Says how a round ended, after a status `before`, of a cluster of so many brokers.
-pub fn tell(round: &Round, before: &BrokerClusterStatus, pods: &[Pod], replicas: u32) -> Told {
+pub fn tell(
+    round: &Round,
+    before: &BrokerClusterStatus,
+    pods: &[Pod],
+    replicas: u32,
+    now: Timestamp,
+) -> Told {
     let known = before.rollout.clone().unwrap_or_default();
     let outdated = round.seen.pods.iter().filter(|pod| round.seen.is_outdated(pod)).count();
     let outdated = u32::try_from(outdated).unwrap_or(u32::MAX);
     let all_refused = round.end == End::Waits(Wait::Refused);
     let blocks = if all_refused { steady(&round.refusals, &known.blocked_by) } else { Vec::new() };
-    let (reason, message) = reason(round, &known, outdated, &blocks, pods);
+    let (reason, message) = reason(round, &known, outdated, &blocks, pods, now);
     let goes_on = reason != UP_TO_DATE && reason != PAUSED;
     let status = RolloutStatus {
         summary: summary(reason, outdated, replicas),
@@ -90,6 +97,7 @@ fn reason(
     outdated: u32,
     blocks: &[BlockedBy],
     pods: &[Pod],
+    now: Timestamp,
 ) -> (&'static str, String) {
     let wait = match &round.end {
         End::Done => return (UP_TO_DATE, "every pod runs the spec's settings".to_owned()),
@@ -112,7 +120,7 @@ fn reason(
             (UNREACHABLE, message.to_owned())
         }
         Wait::Template => (RESTARTING, "Kubernetes has not taken the spec's pod template yet".to_owned()),
-        Wait::Stopping(broker) => (RESTARTING, format!("broker {broker} stops: its pod is being deleted")),
+        Wait::Stopping(broker) => (RESTARTING, stopping(round, *broker, pods, now)),
         Wait::Returning(broker, permit) => returning(round, *broker, permit.0, pods),
         Wait::Lapsing(broker, permit) => (
             BLOCKED,
@@ -124,6 +132,15 @@ fn reason(
         ),
         Wait::NotUp(broker) => not_up(round, known, *broker, pods),
         Wait::Refused => (BLOCKED, refused(&round.refusals, blocks)),
+    }
+}
+
+/// A pod that outlives its grace period is on a node that says nothing any more.
+fn stopping(round: &Round, broker: BrokerId, pods: &[Pod], now: Timestamp) -> String {
+    let stops = format!("broker {broker} stops: its pod is being deleted");
+    match pods::overdue(pods, &uid_of(round, broker), now) {
+        Some(overdue) => format!("{stops}. {overdue}"),
+        None => stops,
     }
 }
 
@@ -159,10 +176,15 @@ fn pod_of(round: &Round, broker: BrokerId) -> Option<&PodSeen> {
     round.seen.pods.iter().find(|pod| pod.broker == broker)
 }
 
+/// Empty if it has no pod.
+fn uid_of(round: &Round, broker: BrokerId) -> String {
+    pod_of(round, broker).map_or(String::new(), |pod| pod.uid.clone())
+}
+
 /// What keeps that broker's pod from starting, after a semicolon.
 fn trouble(round: &Round, broker: BrokerId, pods: &[Pod]) -> String {
-    let uid = pod_of(round, broker).map(|pod| pod.uid.clone());
-    let pod: Vec<Pod> = pods.iter().filter(|pod| pod.uid() == uid).cloned().collect();
+    let uid = uid_of(round, broker);
+    let pod: Vec<Pod> = pods.iter().filter(|pod| pod.uid().as_ref() == Some(&uid)).cloned().collect();
     pods::trouble(&pod).map_or(String::new(), |trouble| format!("; {trouble}"))
 }
 

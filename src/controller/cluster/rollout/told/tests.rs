@@ -6,6 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::*;
 use chronik_core::rollout::{BrokersSeen, Observed};
 
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
 /// Three pods, of which those of `outdated` run other settings; every broker is up.
 fn round(end: End, outdated: &[u32]) -> Round {
     let pod = |broker: u32| PodSeen {
@@ -62,7 +64,7 @@ fn after(told: &Told) -> BrokerClusterStatus {
 }
 
 fn tell_first(round: &Round) -> Told {
-    tell(round, &BrokerClusterStatus::default(), &[], 3)
+    tell(round, &BrokerClusterStatus::default(), &[], 3, NOW)
 }
 
 fn line(told: &Told) -> String {
@@ -115,12 +117,12 @@ fn a_broker_that_is_down_with_the_settings_blocks_unless_it_came_back_just_now()
     let before = after(&tell_first(&under_way));
     let mut down = round(End::Waits(Wait::NotUp(BrokerId(2))), &[1]);
     down.seen.brokers = Some(BrokersSeen::default());
-    let at_its_end = tell(&down, &before, &[], 3);
+    let at_its_end = tell(&down, &before, &[], 3, NOW);
     assert_eq!(
         (at_its_end.finding.reason.as_str(), reasons(&at_its_end)),
         ("Restarting", vec!["BrokerBack"])
     );
-    let later = tell(&down, &after(&at_its_end), &[], 3);
+    let later = tell(&down, &after(&at_its_end), &[], 3, NOW);
     assert_eq!(
         line(&later),
         "True Blocked: broker 2 runs the spec's settings and is not up: no other follows it [1/3 outdated, blocked]"
@@ -138,7 +140,7 @@ fn silence_is_trouble_only_while_there_is_something_to_restart() {
     let mut under_way = round(End::Waits(Wait::Returning(BrokerId(2), PermitId(7))), &[]);
     under_way.seen.permits = Some(vec![begun(2)]);
     let before = after(&tell_first(&under_way));
-    let told = tell(&silent(&[]), &before, &[], 3);
+    let told = tell(&silent(&[]), &before, &[], 3, NOW);
     assert_eq!(told.finding.reason, "BrokersUnreachable");
     assert_eq!(told.status.permit, before.rollout.unwrap().permit, "nobody said that it ended");
 }
@@ -161,14 +163,14 @@ fn a_refusal_names_partitions_and_the_others_and_is_an_event_once() {
     let before = after(&told);
     let later = "its leader's word is 2001 ms old; at most 1000 ms count";
     blocked.refusals[0] = refusal(2, &[("orders", 0, later)]);
-    let again = tell(&blocked, &before, &[], 3);
+    let again = tell(&blocked, &before, &[], 3, NOW);
     assert_eq!((again.status, again.happenings.len()), (told.status, 0), "an age is no news");
 
     blocked.refusals[0] = refusal(2, &[("orders", 0, "its topic's restartPolicy is forbid")]);
-    let other = tell(&blocked, &before, &[], 3);
+    let other = tell(&blocked, &before, &[], 3, NOW);
     assert!(other.status.message.contains("forbid"), "{}", other.status.message);
     blocked.refusals[0] = refusal(2, &[("orders", 1, why)]);
-    assert_eq!(reasons(&tell(&blocked, &before, &[], 3)), ["RestartBlocked"]);
+    assert_eq!(reasons(&tell(&blocked, &before, &[], 3, NOW)), ["RestartBlocked"]);
 }
 
 #[test]
@@ -190,11 +192,11 @@ fn a_broker_is_back_when_its_permit_has_ended() {
     let mut under_way = round(End::Waits(Wait::Returning(BrokerId(2), PermitId(7))), &[3]);
     under_way.seen.permits = Some(vec![begun(2)]);
     let before = after(&tell_first(&under_way));
-    assert!(tell(&under_way, &before, &[], 3).happenings.is_empty());
-    let done = tell(&round(End::Done, &[]), &before, &[], 3);
+    assert!(tell(&under_way, &before, &[], 3, NOW).happenings.is_empty());
+    let done = tell(&round(End::Done, &[]), &before, &[], 3, NOW);
     assert_eq!(reasons(&done), ["BrokerBack", "RolloutDone"]);
     assert_eq!(done.happenings[0].note, "broker 2 is back in every ISR: permit 7 has ended");
-    assert!(tell(&round(End::Done, &[]), &after(&done), &[], 3).happenings.is_empty());
+    assert!(tell(&round(End::Done, &[]), &after(&done), &[], 3, NOW).happenings.is_empty());
     assert_eq!(done.pace, None);
 }
 
@@ -204,5 +206,5 @@ fn an_annotation_that_is_not_followed_is_an_event_once() {
     odd.ignored = vec!["pod demo-broker-2: it names another UID".to_owned()];
     let told = tell_first(&odd);
     assert_eq!(reasons(&told), ["AnnotationIgnored"]);
-    assert!(tell(&odd, &after(&told), &[], 3).happenings.is_empty());
+    assert!(tell(&odd, &after(&told), &[], 3, NOW).happenings.is_empty());
 }
