@@ -56,7 +56,7 @@ processes-quick: real-processes ## of these only who died, bad input and damaged
 .PHONY: real-processes
 real-processes:
 	@mk/iptables.sh
-	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk
+	$(STEP) cargo build --locked -p chronik-broker --features faulty-disk,next-version
 	@install -D target/debug/chronik-broker target/faulty/chronik-broker
 	$(STEP) env CHRONIK_BROKER_BIN=$(CURDIR)/target/faulty/chronik-broker cargo test --locked -p chronik-e2e --lib --test processes -- --test-threads=1 --nocapture $(SOME)
 

@@ -29,6 +29,9 @@ part() {
 
 # Debug binaries: what is tested is the path, and a release build would cost CI minutes.
 binaries() {
+  # Another build of the broker, to upgrade to.
+  cargo build --locked --quiet -p chronik-broker --features faulty-disk,next-version
+  install -D target/debug/chronik-broker target/faulty/chronik-broker
   cargo build --locked --quiet -p chronik-broker -p chronik-controller
   cargo test --locked --quiet --no-run -p chronik-controller --test chart --test kubernetes
   cargo test --locked --quiet --no-run -p chronik-e2e --test kubernetes
@@ -40,6 +43,8 @@ fresh_box() {
   e2e/box/up.sh
   e2e/box/image-chronik.sh build target/debug/chronik-broker target/debug/chronik-operator
   e2e/box/image-chronik.sh load
+  CHRONIK_IMAGE=docker.io/chronik/chronik:next e2e/box/image-chronik.sh build target/faulty/chronik-broker
+  CHRONIK_IMAGE=docker.io/chronik/chronik:next e2e/box/image-chronik.sh load
 }
 
 chart() {

@@ -2,13 +2,18 @@
 # image-chronik.sh build BINARY...  makes the image docker.io/chronik/chronik:dev without Docker, from scratch
 # image-chronik.sh load             gives it to every node of the running box
 #
+# CHRONIK_IMAGE names another image, whose archive is kept beside the first.
+#
 # The same image as the Dockerfile's: the binaries in /usr/local/bin, what they need of the C
 # library, a user that is not root, and nothing else.
 . "$(dirname "$0")/lib.sh"
 for part in process network nodes image; do . "$SRC/parts/$part.sh"; done
 
 IMAGE=${CHRONIK_IMAGE:-docker.io/chronik/chronik:dev}
-ARCHIVE=$IMAGES/chronik.tar
+# chronik.tar is the archive of the tag dev, which the scripts and documents speak of.
+TAG=${IMAGE##*:}
+ARCHIVE=$IMAGES/chronik-$TAG.tar
+if [ "$TAG" = dev ]; then ARCHIVE=$IMAGES/chronik.tar; fi
 
 usage() { sed -n '2,3s/^# /usage: /p' "$0" >&2; exit 2; }
 

@@ -1,10 +1,12 @@
-//! Faults of whole nodes: power loss and unplugged cables, put right again whatever becomes of the test.
+//! What befalls nodes: power loss, unplugged cables, drains, put right again whatever becomes of the test; and what dies on them.
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chronik_e2e::program::Program;
+use chronik_e2e::program::{Ended, Program};
+
+use crate::world::kubectl;
 
 /// A call of node.sh waits for kubelet to report, which it does every few seconds, and at worst for another call.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -53,19 +55,82 @@ impl Drop for Outage {
 }
 
 fn node_sh(action: &str, node: &str) {
+    outside("node.sh", &[action, node]);
+}
+
+/// The processes of a container on a node die, by the id Kubernetes has for it.
+pub fn crash(node: &str, container: &str) {
+    of_container("crash", node, container);
+}
+
+/// They stand still.
+pub fn freeze(node: &str, container: &str) {
+    of_container("freeze", node, container);
+}
+
+/// They go on.
+pub fn thaw(node: &str, container: &str) {
+    of_container("thaw", node, container);
+}
+
+/// The most memory that the container's first process ever held, in KiB.
+pub fn peak_kib(node: &str, container: &str) -> u64 {
+    let told = of_container("peak", node, container);
+    told.trim().parse().unwrap_or_else(|_| panic!("no number of KiB: {told:?}"))
+}
+
+fn of_container(action: &str, node: &str, container: &str) -> String {
+    outside("node.sh", &[action, node, container.trim_start_matches("containerd://")])
+}
+
+/// The API server dies, starts again, and answers.
+pub fn restart_api_server() {
+    outside("api.sh", &["restart"]);
+}
+
+/// A script of the box changes nodes, which are the machine's: this process stands inside the box's client.
+fn outside(script: &str, args: &[&str]) -> String {
     let outside = std::env::var("CHRONIK_BOX_OUTSIDE")
         .expect("CHRONIK_BOX_OUTSIDE names no process outside the box's network: run make scenarios");
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("box/node.sh");
-    // This process stands inside the box's client; nodes are the machine's.
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("box").join(script);
     let done = Program::new("nsenter")
         .args(["--net", "--mount", "--target", &outside, "--"])
-        .args([script.as_os_str(), action.as_ref(), node.as_ref()])
+        .args([path.as_os_str()])
+        .args(args)
         .within(LIMIT)
         .run();
     if std::thread::panicking() && !done.success {
         // A second panic would hide the first.
         eprintln!("{done}");
+        String::new()
     } else {
-        done.expect("change a node");
+        done.expect("change a node")
     }
+}
+
+/// A node that may be drained; open for pods again when this ends.
+pub struct Cordoned(pub String);
+
+impl Cordoned {
+    /// Drains it of its brokers.
+    pub fn drain(&self, timeout: &str) -> Ended {
+        drain(&self.0, timeout)
+    }
+}
+
+impl Drop for Cordoned {
+    fn drop(&mut self) {
+        let done = kubectl(&["uncordon", &self.0]).run();
+        if !done.success {
+            eprintln!("{done}");
+        }
+    }
+}
+
+/// `kubectl drain` of the brokers on a node.
+pub fn drain(node: &str, timeout: &str) -> Ended {
+    kubectl(&["drain", node, "--ignore-daemonsets", "--delete-emptydir-data"])
+        .args(["--pod-selector", "app.kubernetes.io/component=broker", "--timeout", timeout])
+        .within(LIMIT + Duration::from_secs(20))
+        .run()
 }

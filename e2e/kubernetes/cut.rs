@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use chronik_e2e::kafka;
-use chronik_e2e::load::{self, Book, Load};
+use chronik_e2e::load::{self, Load};
 
 use crate::box_nodes::Outage;
+use crate::reading::nothing_is_lost;
 use crate::world::{BROKERS, World};
 use crate::{figure, release};
 
@@ -47,7 +47,7 @@ fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
     world.await_status("t", PARTITIONS, "Leader", &BROKERS, TOLD);
     load.await_acks(PARTITIONS, 10, GOES_ON);
     let (sent, book) = load.finish();
-    let read = nothing_is_lost(&world.bootstrap(), &book);
+    let read = nothing_is_lost(&world.bootstrap(), PARTITIONS, &book);
     assert_eq!(book.failed, Vec::new());
     figure(&format!(
         "node of broker {cut_off} cut off: ISR {others:?} in Metadata after {metadata:?}, in Topic.status after \
@@ -55,20 +55,4 @@ fn clients_outside_a_cut_go_on_and_nothing_acknowledged_is_lost() {
          {sent} sent, {} acknowledged, {read} read back",
         book.acknowledged()
     ));
-}
-
-/// Every acknowledged record lies where it was acknowledged.
-fn nothing_is_lost(bootstrap: &str, book: &Book) -> usize {
-    assert_eq!(book.clashes, Vec::new(), "two acknowledgements for one offset");
-    let mut read = 0;
-    for partition in 0..PARTITIONS as i32 {
-        let (records, end) = kafka::read(bootstrap, "t", partition);
-        assert_eq!(records.len() as i64, end, "partition {partition}: records up to the high watermark");
-        read += records.len();
-        for ((_, offset), number) in book.acked.range((partition, 0)..(partition + 1, 0)) {
-            let found = records.get(*offset as usize).map(|record| record.payload.clone());
-            assert_eq!(found, Some(format!("record {number}")), "acknowledged at {partition}/{offset}");
-        }
-    }
-    read
 }

@@ -10,8 +10,8 @@ use chronik_e2e::wait;
 
 use serde_json::Value;
 
-use crate::box_nodes::Outage;
-use crate::world::{BROKERS, World, get, kubectl};
+use crate::box_nodes::{Cordoned, Outage, drain};
+use crate::world::{BROKERS, World, get};
 use crate::{figure, release};
 
 const PARTITIONS: usize = 6;
@@ -191,29 +191,4 @@ fn await_others_gone(world: &World) {
         wait::holds(others.is_empty(), || format!("{others:?}"))
     };
     wait::until("no other scenario has brokers", BACK, look);
-}
-
-/// A node that may be drained; open for pods again when this ends.
-struct Cordoned(String);
-
-impl Cordoned {
-    fn drain(&self, timeout: &str) -> Ended {
-        drain(&self.0, timeout)
-    }
-}
-
-impl Drop for Cordoned {
-    fn drop(&mut self) {
-        let done = kubectl(&["uncordon", &self.0]).run();
-        if !done.success {
-            eprintln!("{done}");
-        }
-    }
-}
-
-fn drain(node: &str, timeout: &str) -> Ended {
-    kubectl(&["drain", node, "--ignore-daemonsets", "--delete-emptydir-data"])
-        .args(["--pod-selector", "app.kubernetes.io/component=broker", "--timeout", timeout])
-        .within(DRAIN + Duration::from_secs(20))
-        .run()
 }

@@ -8,7 +8,7 @@ use chronik_e2e::load::{self, Load};
 use crate::box_nodes::Outage;
 use crate::release;
 use crate::rolling::{await_told, change_setting, nothing_restarts, patch, replaced, uids};
-use crate::world::{BROKERS, World};
+use crate::world::{BROKERS, SETTLE, World, cluster_yaml};
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(5);
@@ -19,12 +19,15 @@ const ONE: Duration = Duration::from_secs(120);
 #[test]
 #[ignore = "needs the box: make scenarios"]
 fn a_broker_out_of_sync_holds_its_peers_and_a_pod_on_a_lost_node_is_told_of() {
-    let world = World::with_brokers("lost-node", 3);
+    let world = World::new("lost-node");
+    let short = "spec: {terminationGracePeriodSeconds: 30, ";
+    world.apply(&cluster_yaml(3).replace("spec: {", short)).expect("create the BrokerCluster");
+    world.await_condition("brokerclusters/demo", "Ready", "True", SETTLE);
     world.create_topic("t", PARTITIONS);
     release::install_on(&world.node_of(1));
     let load = Load::start(&load::impatient(&world.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 10, GOES_ON);
-    patch(&world, r#"{"spec": {"terminationGracePeriodSeconds": 10, "rollout": {"paused": true}}}"#);
+    patch(&world, r#"{"spec": {"rollout": {"paused": true}}}"#);
     let outage = Outage::cut(&world.node_of(3));
     world.await_isr(&[1, 2], "t", PARTITIONS, &[1, 2], GOES_ON);
 

@@ -14,14 +14,18 @@ mod drain;
 mod grow;
 mod install;
 mod lost_node;
+mod many_topics;
 mod mid_roll;
+mod mixes;
 mod nodes_die;
 mod operator;
+mod reading;
 mod release;
 mod rolling;
 mod rollout;
 mod topics;
 mod uninstall;
+mod upgrade;
 mod watchman;
 mod world;
 

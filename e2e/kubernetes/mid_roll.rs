@@ -85,7 +85,7 @@ fn partitions_that_move_during_a_rollout_never_fall_below_min_isr() {
 }
 
 /// Has all partitions move to these brokers, by Kafka's own tool; waits for nothing.
-fn move_all(world: &World, brokers: &[i32]) {
+pub fn move_all(world: &World, brokers: &[i32]) {
     let partition = |number: usize| {
         let (place, mut turned) = (number % brokers.len(), brokers.to_vec());
         turned.rotate_left(place);

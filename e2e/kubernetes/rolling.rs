@@ -13,15 +13,22 @@ const STAYS: Duration = Duration::from_secs(10);
 
 /// Changes fields of the BrokerCluster.
 pub fn patch(world: &World, patch: &str) {
-    world
-        .kubectl(&["patch", "brokercluster", "demo", "--type=merge", "--patch", patch])
-        .run()
-        .expect("change the BrokerCluster");
+    try_patch(world, patch).expect("change the BrokerCluster");
+}
+
+/// The same where the API server may be away.
+pub fn try_patch(world: &World, patch: &str) -> Result<String, String> {
+    world.kubectl(&["patch", "brokercluster", "demo", "--type=merge", "--patch", patch]).run().ok()
 }
 
 /// A setting that brokers only take up by a restart.
 pub fn change_setting(world: &World, name: &str, value: &str) {
-    patch(world, &format!("{{\"spec\": {{\"config\": {{\"{name}\": \"{value}\"}}}}}}"));
+    patch(world, &setting(name, value));
+}
+
+/// A change of a setting.
+pub fn setting(name: &str, value: &str) -> String {
+    format!("{{\"spec\": {{\"config\": {{\"{name}\": \"{value}\"}}}}}}")
 }
 
 /// Waits until the condition RollingOut begins like this and holds all of these.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)] // Figures are part of what these tests are for.
 
+mod asking;
 mod bad_input;
 mod check;
 mod clients;
@@ -12,6 +13,7 @@ mod hostile;
 mod lag;
 mod leave;
 mod links;
+mod lost_replicas;
 mod many_moves;
 mod membership;
 mod permits;

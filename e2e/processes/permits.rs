@@ -1,7 +1,6 @@
 //! Permits to stop, asked of real brokers: what may not stop is named, two never get leave on one state, and a permit that
 //! was begun outlives its leader and ends with the broker's return.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chronik_e2e::admin::{self, Answer};
@@ -11,38 +10,12 @@ use chronik_e2e::links::Fault;
 use chronik_e2e::wait;
 use serde_json::{Value, json};
 
+use crate::asking::{ask, code, json_of, permit, step};
+
 const PARTITIONS: usize = 6;
 const SETTLE: Duration = Duration::from_secs(40);
 /// A granted permit that nobody begins lasts 30 s on the leader's clock, which looks each second.
 const UNUSED: Duration = Duration::from_secs(35);
-
-fn ask(at: SocketAddr, broker: i32, more: &Value) -> Answer {
-    let mut body = json!({"broker": broker, "podUid": format!("pod-{broker}"), "reason": "rollout"});
-    for (key, value) in more.as_object().into_iter().flatten() {
-        body[key] = value.clone();
-    }
-    admin::post(at, "/v1/permits", &body).expect("an answer")
-}
-
-fn step(at: SocketAddr, permit: &Value, step: &str, pod: &str) -> Answer {
-    let path = format!("/v1/permits/{}/{step}", permit["id"]);
-    admin::post(at, &path, &json!({"podUid": pod})).expect("an answer")
-}
-
-fn json_of(answer: &Answer) -> Value {
-    answer.json().expect("JSON")
-}
-
-/// The permit of an answer that gives one.
-fn permit(answer: &Answer) -> Value {
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    json_of(answer)["permit"].clone()
-}
-
-/// The code of an answer that refuses.
-fn code(answer: &Answer) -> (u16, String) {
-    (answer.status, json_of(answer)["error"]["code"].as_str().unwrap_or_default().to_owned())
-}
 
 fn open(cluster: &Cluster, id: i32) -> Result<Vec<Value>, String> {
     let told = admin::get(cluster.broker(id).admin(), "/v1/permits")?.json()?;

@@ -21,3 +21,4 @@ pub mod settings;
 #[cfg(test)]
 mod stopped;
 pub mod stored_metadata;
+pub mod version;

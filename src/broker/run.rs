@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use chronik_core::ids::{BrokerId, Generation, GroupId, LogIndex};
-use chronik_core::metadata::{Applied, Broker, ClusterState, Command, FeatureRange, Listener, RefusalCode};
+use chronik_core::metadata::{Applied, Broker, ClusterState, Command, Listener, RefusalCode};
 use chronik_core::replication::isr::IsrConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -31,9 +31,8 @@ use crate::restart::{self, Restarts};
 use crate::server::{self, ListenerSpec, Plaintext, Server, ServerSettings};
 use crate::settings::Settings;
 use crate::stored_metadata;
+use crate::version;
 
-/// The feature levels this build can work at.
-const FEATURES: FeatureRange = FeatureRange { min: 1, max: 1 };
 /// A partition in which nothing happened for this long rests: it is not ticked, and nothing is sent for it.
 const QUIET_AFTER_MS: u64 = 1_000;
 /// A broker whose place is still taken tries again after this long.
@@ -364,8 +363,8 @@ impl Parts {
             rack: self.settings.rack.clone(),
             listeners: self.settings.listeners.iter().map(listener).collect(),
             peer_address: self.settings.peer_advertised.to_string(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES,
+            version: version::NAME.to_owned(),
+            features: version::FEATURES,
             incarnation_start: self.folder.incarnation.start,
             metadata_replica: None,
         }

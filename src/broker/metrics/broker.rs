@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 
+use crate::version;
+
 use super::register::{counter, counters, gauge, gauges, histogram, raise, value};
 
 const SYNC_SECONDS: [f64; 13] =
@@ -109,7 +111,7 @@ pub struct MemoryMetrics {
 impl BrokerMetrics {
     pub(super) fn new(r: &Registry) -> Result<Self> {
         let build = gauges(r, "chronik_build_info", &["version"], "Always 1; its label names the build.")?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        build.with_label_values(&[version::NAME]).set(1);
         let permits = counters(
             r,
             "chronik_permits_total",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chronik_core::ids::{BrokerId, ClusterId, DiskId, Generation, Incarnation};
 
 use super::event::Lane;
+use crate::version;
 
 /// Where a peer is found, and which disk it must show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +122,7 @@ impl PeerConfig {
             advertised,
             hello: Arc::new(|_| Bytes::new()),
             generation: Arc::new(|| None),
-            versions: VersionRange { min: 2, max: 2 },
+            versions: version::PROTOCOL,
             control: LaneLimits {
                 max_frame: 4 * MIB,
                 queue_bytes: 16 * MIB,

@@ -68,7 +68,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> Result<C
 
 fn program() -> clap::Command {
     clap::Command::new("chronik-broker")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(crate::version::NAME)
         .about("A broker that speaks the Kafka protocol and replicates each partition with Raft.")
         .subcommand_required(true)
         .arg_required_else_help(true)
