@@ -23,7 +23,14 @@ impl Beats {
         self.0.values().map(|moments| longest(moments, from)).max().unwrap_or_default()
     }
 
-    /// The same for one partition.
+    /// The longest time between two moments of one partition that reaches into that span.
+    pub fn longest_within(&self, partition: i32, from: Instant, to: Instant) -> Duration {
+        let moments = self.0.get(&partition).map_or(&[][..], Vec::as_slice);
+        let gaps = moments.windows(2).filter(|pair| pair[1] >= from && pair[0] <= to);
+        gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// The longest time between two moments of one partition since `from`.
     pub fn longest_stall_of(&self, partition: i32, from: Instant) -> Duration {
         self.0.get(&partition).map_or(Duration::ZERO, |moments| longest(moments, from))
     }

@@ -17,41 +17,11 @@ use crate::{figure, release};
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(5);
 const GOES_ON: Duration = Duration::from_secs(40);
-const STALL: Duration = Duration::from_secs(5);
 const BACK: Duration = Duration::from_secs(90);
 /// Longest drain here: one that waits until another broker is back.
 const DRAIN: Duration = Duration::from_secs(180);
 
-#[test]
-#[ignore = "needs the box: make scenarios"]
-fn a_drain_takes_one_broker_and_a_second_drain_waits() {
-    let world = World::with_brokers("drain", 3);
-    world.create_topic("t", PARTITIONS);
-    await_others_gone(&world);
-    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
-    load.await_acks(PARTITIONS, 10, GOES_ON);
-
-    let (first, second) = (Cordoned(world.node_of(3)), Cordoned(world.node_of(2)));
-    let began = Instant::now();
-    let drained = first.drain("60s");
-    assert!(drained.success, "{drained}");
-    let refused = second.drain("5s");
-    assert!(!refused.success && names_what_it_waits_for(&refused, 2), "{refused}");
-    world.await_isr(&[1, 2], "t", PARTITIONS, &[1, 2], GOES_ON);
-    load.await_acks(PARTITIONS, 10, GOES_ON);
-    let stall = load.longest_stall(began);
-
-    drop((first, second));
-    world.await_isr(&BROKERS, "t", PARTITIONS, &BROKERS, BACK);
-    let (sent, book) = load.finish();
-    assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0));
-    figure(&format!(
-        "drain of a node: done after {:?}, longest stall of a partition {stall:?}; the second drain was refused",
-        drained.took
-    ));
-    assert!(stall <= STALL, "{stall:?}");
-}
-
+/// Scenario 8.
 #[test]
 #[ignore = "needs the box: make scenarios"]
 fn of_two_drains_at_once_the_second_goes_through_when_the_first_broker_is_back() {

@@ -33,3 +33,9 @@ mod world;
 fn figure(text: &str) {
     println!("figure: {text}");
 }
+
+/// A number from the environment, to make a scenario larger by hand than every test run has it.
+fn number(name: &str, default: usize) -> usize {
+    let Ok(text) = std::env::var(name) else { return default };
+    text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not allowed: a whole number is"))
+}

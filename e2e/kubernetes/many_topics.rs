@@ -1,6 +1,6 @@
 //! Many topics, and a broker that is lost: how soon each status tells, how many are written a second, what the operator takes.
 //!
-//! CHRONIK_TOPICS (150) topics with three partitions each are real, CHRONIK_RESOURCES (300) more resources name a cluster that is not
+//! CHRONIK_TOPICS (60) topics with three partitions each are real, CHRONIK_RESOURCES (140) more resources name a cluster that is not
 //! there.
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use crate::box_nodes::{self, Outage};
 use crate::world::{World, get, kubectl, topic_with};
-use crate::{figure, release};
+use crate::{figure, number, release};
 
 /// Topics of which broker 4 has a replica.
-const FEW: usize = 40;
+const FEW: usize = 20;
 /// Resources of one `kubectl create`, which itself sends at most 50 a second.
 const PIECE: usize = 250;
 const SENDERS: usize = 4;
@@ -34,7 +34,7 @@ const MEMORY_MIB: u64 = 200;
 #[test]
 #[ignore = "needs the box: make scenarios"]
 fn thousands_of_topics_and_a_lost_broker_cost_few_writes_and_little_memory() {
-    let (topics, resources) = (number("CHRONIK_TOPICS", 150), number("CHRONIK_RESOURCES", 300));
+    let (topics, resources) = (number("CHRONIK_TOPICS", 60), number("CHRONIK_RESOURCES", 140));
     let world = World::with_brokers("many", 4);
     release::install_on(&world.node_of(1));
     let began = Instant::now();
@@ -221,9 +221,4 @@ fn container(namespace: &str, pod: &str) -> String {
 
 fn id_of(pod: &Value) -> String {
     pod["status"]["containerStatuses"][0]["containerID"].as_str().expect("a container").to_owned()
-}
-
-fn number(name: &str, default: usize) -> usize {
-    let Ok(text) = std::env::var(name) else { return default };
-    text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not allowed: a whole number is"))
 }

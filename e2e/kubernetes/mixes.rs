@@ -1,7 +1,7 @@
 //! Rounds of disturbances at random, several at once: rollouts, drains, moves, killed brokers and operators, an API server that
 //! restarts. Nothing acknowledged is lost, and what is stopped on purpose costs no partition its min ISR.
 //!
-//! CHRONIK_MIX_ROUNDS (2) and CHRONIK_MIX_SEED (the time) change what is run; the seed is printed.
+//! CHRONIK_MIX_ROUNDS (1) and CHRONIK_MIX_SEED (the time) change what is run; the seed is printed.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use crate::reading::nothing_is_lost;
 use crate::rolling::{await_told, setting, try_patch};
 use crate::watchman::{Isrs, Watchman};
 use crate::world::{World, get, kubectl};
-use crate::{figure, release};
+use crate::{figure, number, release};
 
 const BROKERS: i32 = 4;
 const PARTITIONS: usize = 6;
@@ -41,9 +41,9 @@ enum Disturbance {
 #[test]
 #[ignore = "needs the box: make scenarios"]
 fn whatever_happens_at_once_nothing_is_lost_and_no_stop_of_ours_costs_min_isr() {
-    let rounds = number("CHRONIK_MIX_ROUNDS").unwrap_or(2);
+    let rounds = number("CHRONIK_MIX_ROUNDS", 1) as u64;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-    let seed = number("CHRONIK_MIX_SEED").unwrap_or(now.as_secs());
+    let seed = number("CHRONIK_MIX_SEED", now.as_secs() as usize) as u64;
     println!("mixes: {rounds} rounds, CHRONIK_MIX_SEED={seed}");
     let mut chance = Rng::with_seed(seed);
     let world = World::with_brokers("mixes", BROKERS as usize);
@@ -171,9 +171,4 @@ fn crash(world: &World, broker: i32) {
 /// Tries until it is done: the API server may be away.
 fn insist<T>(what: &str, act: impl FnMut() -> Result<T, String>) {
     let _ = wait::until(what, GOES_ON, act);
-}
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not allowed: a whole number is")))
 }

@@ -1,14 +1,16 @@
 //! Rolling restarts: one broker at a time, none while a partition would pay for it, and a person who bears it all the same.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chronik_e2e::load::{self, Load};
+use chronik_e2e::reading::Reading;
 use chronik_e2e::wait;
 
-use crate::figure;
 use crate::rolling::{at_most_one_is_not_ready, change_setting, nothing_restarts, uids};
-use crate::watchman::Watchman;
+use crate::watchman::{Isrs, Life, Pods, Watchman};
 use crate::world::{World, field, topic_with};
+use crate::{figure, number};
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(5);
@@ -19,35 +21,38 @@ const ONE: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(30);
 const DEMO: &str = "brokerclusters/demo";
 
+/// Scenarios 1 and 16, must show 1. CHRONIK_BROKERS (3) and CHRONIK_RATE (200 records a second) change what is run.
 #[test]
 #[ignore = "needs the box: make scenarios"]
 fn a_changed_setting_restarts_one_broker_at_a_time() {
-    let world = World::with_brokers("rollout", 3);
+    let (brokers, rate) = (number("CHRONIK_BROKERS", 3), number("CHRONIK_RATE", 200));
+    let world = World::with_brokers("rollout", brokers);
     world.create_topic("t", PARTITIONS);
     world.await_condition(DEMO, "RollingOut", "False UpToDate", SOON);
-    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    let pace = Duration::from_secs(1) / u32::try_from(rate).expect("a rate");
+    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, pace);
+    let reading = Reading::start(&world.bootstrap(), "t", PARTITIONS);
     load.await_acks(PARTITIONS, 10, GOES_ON);
 
     let before = uids(&world).expect("pods");
     let leads = metadata_leader(&world).expect("a metadata leader");
-    let watchman = Watchman::start(&world, 3, "t");
+    let watchman = Watchman::start(&world, brokers as i32, "t");
     let began = Instant::now();
     change_setting(&world, "default-partitions", "2");
     let all_are_new = || {
-        at_most_one_is_not_ready(&world)?;
+        at_most_one_is_not_ready(&world, brokers)?;
         let now = uids(&world)?;
         let new = before.iter().filter(|(pod, uid)| now.get(*pod).is_some_and(|now| now != *uid)).count();
-        wait::holds(new == before.len(), || format!("{new} of 3 pods are new"))
+        wait::holds(new == before.len(), || format!("{new} of {brokers} pods are new"))
     };
     wait::until("every pod is replaced", ALL_OF_THEM, all_are_new);
     let done = || {
-        at_most_one_is_not_ready(&world)?;
+        at_most_one_is_not_ready(&world, brokers)?;
         let told = world.condition(DEMO, "RollingOut")?;
         wait::holds(told.starts_with("False UpToDate"), || told)
     };
     wait::until("the rollout comes to its end", ONE, done);
     let took = began.elapsed();
-    let stall = load.longest_stall(began);
     let (pods, isrs) = watchman.finish();
     assert_eq!(
         pods.order(&before).last(),
@@ -55,18 +60,60 @@ fn a_changed_setting_restarts_one_broker_at_a_time() {
         "the metadata leader is last"
     );
     assert!(isrs.smallest.as_ref().is_some_and(|(members, _)| *members >= 2), "{isrs:?}");
+    let stalls = stalls_of_moves(&load, &isrs, began);
+    let stall = load.longest_stall(began);
     let (sent, book) = load.finish();
     assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
+    let diary = reading.finish();
+    assert!(diary.breaks.is_empty(), "{:?}", diary.breaks);
     assert_eq!(summary(&world).expect("a status"), "UpToDate");
-    for broker in 1..=3 {
+    for broker in 1..=brokers {
         let name = format!("broker {broker} ");
         world.await_event("demo", "RestartGranted", &[&name]);
         world.await_event("demo", "PodDeleted", &[&name]);
         world.await_event("demo", "BrokerBack", &[&name]);
     }
     figure(&format!(
-        "rolling restart of three brokers: {took:?}, {sent} sends and none failed, longest stall of a partition {stall:?}"
+        "rolling restart of {brokers} brokers at {rate} records a second: {took:?}, {sent} sends and none failed, longest \
+         stall of a partition {stall:?}; {} changes of leaders, stall median {:?}, worst {:?}; {}; smallest ISR {:?} in {} looks",
+        stalls.len(),
+        stalls.get(stalls.len() / 2),
+        stalls.last(),
+        times(&pods, &before),
+        isrs.smallest.map(|(members, _)| members),
+        isrs.looks,
     ));
+}
+
+/// How long each change of a partition's leader kept its acknowledgements away, ascending.
+fn stalls_of_moves(load: &Load, isrs: &Isrs, began: Instant) -> Vec<Duration> {
+    let beats = load.beats();
+    let around = Duration::from_millis(500);
+    let changes = isrs.epochs.iter().filter(|(_, at)| **at > began);
+    let stall = |(&(partition, _), &at): (&(i32, i32), &Instant)| {
+        beats.longest_within(partition, at.checked_sub(around).unwrap_or(at), at + around)
+    };
+    let mut stalls: Vec<Duration> = changes.map(stall).collect();
+    stalls.sort();
+    stalls
+}
+
+/// Of each new pod: how long the one before took to end, and it from then on to be ready, which is in every ISR.
+fn times(pods: &Pods, before: &BTreeMap<String, String>) -> String {
+    let ended =
+        |pod: &str| pods.lives.iter().find(|life| life.pod == pod && before.get(pod) == Some(&life.uid));
+    let of = |life: &Life| {
+        let deleted = ended(&life.pod)?.deleted?;
+        let (gone, back) = (life.seen - deleted, life.ready? - life.seen);
+        Some(format!(
+            "{} ended in {:.1} s, back in {:.1} s",
+            life.pod,
+            gone.as_secs_f64(),
+            back.as_secs_f64()
+        ))
+    };
+    let new = pods.lives.iter().filter(|life| before.get(&life.pod) != Some(&life.uid));
+    new.filter_map(of).collect::<Vec<_>>().join(", ")
 }
 
 #[test]

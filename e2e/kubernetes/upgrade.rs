@@ -25,7 +25,7 @@ fn old_and_new_builds_run_side_by_side_while_one_replaces_the_other() {
     let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
     load.await_acks(PARTITIONS, 10, GOES_ON);
     let first = versions(&world).expect("versions");
-    for (image, protocol) in [(r#""docker.io/chronik/chronik:next""#, "version=3"), ("null", "version=2")] {
+    for (image, protocol) in [(r#""docker.io/chronik/chronik:next""#, 3), ("null", 2)] {
         let before = uids(&world).expect("pods");
         let watchman = Watchman::start(&world, 3, "t");
         let began = Instant::now();
@@ -66,7 +66,7 @@ fn versions(world: &World) -> Result<Vec<String>, String> {
 }
 
 /// The last broker to restart told at its connections which protocol both ends speak.
-fn speak(world: &World, protocol: &str) {
+fn speak(world: &World, protocol: u32) {
     let look = || {
         let log = world
             .kubectl(&["logs", "--selector", "app.kubernetes.io/component=broker", "--tail=400"])
@@ -74,7 +74,7 @@ fn speak(world: &World, protocol: &str) {
             .ok()?;
         let last =
             log.lines().rfind(|line| line.contains("connected to peer")).unwrap_or_default().to_owned();
-        wait::holds(last.contains(protocol), || last)
+        wait::holds(last.contains(&format!("\"version\":{protocol}}}")), || last)
     };
-    wait::until(&format!("brokers speak {protocol}"), GOES_ON, look);
+    wait::until(&format!("brokers speak version {protocol}"), GOES_ON, look);
 }

@@ -23,8 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Pods {
     /// The fewest that were ready.
     pub fewest_ready: Option<usize>,
-    /// New lives in the order in which they were first seen: pod and UID. Those that were there at first come first.
-    pub lives: Vec<(String, String)>,
+    /// Lives in the order in which they were first seen. Those that were there at first come first.
+    pub lives: Vec<Life>,
+}
+
+/// One life of a pod: a UID of its name.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Its name.
+    pub pod: String,
+    /// Its UID.
+    pub uid: String,
+    /// When it was first seen.
+    pub seen: Instant,
+    /// When it was first seen to be ready.
+    pub ready: Option<Instant>,
+    /// When it was first seen to be deleted.
+    pub deleted: Option<Instant>,
 }
 
 /// What was seen of the ISRs.
@@ -34,6 +49,8 @@ pub struct Isrs {
     pub looks: usize,
     /// The fewest members that any broker showed of any partition with a leader, and who showed it.
     pub smallest: Option<(usize, String)>,
+    /// When a partition was first shown in an epoch of a leader's.
+    pub epochs: BTreeMap<(i32, i32), Instant>,
 }
 
 /// One who watches.
@@ -66,6 +83,10 @@ impl Watchman {
             let seen = watch.join().expect("a watch over ISRs");
             all.looks += seen.looks;
             all.smallest = [all.smallest.take(), seen.smallest].into_iter().flatten().min();
+            for (epoch, at) in seen.epochs {
+                let first = all.epochs.entry(epoch).or_insert(at);
+                *first = at.min(*first);
+            }
         }
         (self.pods.join().expect("the watch over pods"), all)
     }
@@ -74,18 +95,27 @@ impl Watchman {
 impl Pods {
     /// Pods by the order in which they were replaced.
     pub fn order(&self, first: &BTreeMap<String, String>) -> Vec<String> {
-        let new = self.lives.iter().filter(|(pod, uid)| first.get(pod) != Some(uid));
-        new.map(|(pod, _)| pod.clone()).collect()
+        let new = self.lives.iter().filter(|life| first.get(&life.pod) != Some(&life.uid));
+        new.map(|life| life.pod.clone()).collect()
     }
 
     fn note(&mut self, pods: &[Value]) {
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         self.fewest_ready = Some(self.fewest_ready.map_or(ready, |fewest| fewest.min(ready)));
         for pod in pods {
+            let now = Instant::now();
             let text = |name: &str| pod["metadata"][name].as_str().unwrap_or_default().to_owned();
-            let life = (text("name"), text("uid"));
-            if !self.lives.contains(&life) {
-                self.lives.push(life);
+            let (name, uid) = (text("name"), text("uid"));
+            let known = self.lives.iter().position(|life| life.uid == uid).unwrap_or_else(|| {
+                self.lives.push(Life { pod: name, uid, seen: now, ready: None, deleted: None });
+                self.lives.len() - 1
+            });
+            let life = &mut self.lives[known];
+            if is_ready(pod) {
+                life.ready.get_or_insert(now);
+            }
+            if pod.pointer("/metadata/deletionTimestamp").is_some() {
+                life.deleted.get_or_insert(now);
             }
         }
     }
@@ -110,6 +140,9 @@ fn watch_isrs(host: &str, topic: &str, stop: &AtomicBool) -> Isrs {
         let Ok(shown) = wire::metadata(address, topic, PATIENCE) else { return };
         seen.looks += 1;
         let led = shown.iter().filter(|partition| partition.leader > 0);
+        for partition in led.clone() {
+            seen.epochs.entry((partition.partition, partition.epoch)).or_insert_with(Instant::now);
+        }
         let smallest =
             led.map(|p| (p.isr.len(), format!("{host}: {topic}/{} {:?}", p.partition, p.isr))).min();
         seen.smallest = [seen.smallest.take(), smallest].into_iter().flatten().min();
