@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod counts;
 pub mod labels;
 pub mod names;
+pub mod restart_policy;
 mod schema;
 pub mod topic;
 

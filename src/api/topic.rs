@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::PartitionCounts;
+use crate::restart_policy::{RESTART_POLICY_KEY, RestartPolicy};
 use crate::schema;
 
 /// Partitions a status lists; of more, the worst.
@@ -88,7 +89,13 @@ pub const MIN_ISR_KEY: &str = "min.insync.replicas";
     ).message("spec.config['min.insync.replicas'] may not be above spec.replicas: no write with acks=all could ever succeed"),
     validation = Rule::new(
         "!(has(self.minInsyncReplicas) && has(self.config) && 'min.insync.replicas' in self.config)"
-    ).message("set either spec.minInsyncReplicas or spec.config['min.insync.replicas'], not both")
+    ).message("set either spec.minInsyncReplicas or spec.config['min.insync.replicas'], not both"),
+    validation = Rule::new(
+        "!(has(self.restartPolicy) && has(self.config) && 'restart.policy' in self.config)"
+    ).message("set either spec.restartPolicy or spec.config['restart.policy'], not both"),
+    validation = Rule::new(
+        "!has(self.restartPolicy) || !has(self.restartPolicy.allowUnavailable) || self.replicas == 1"
+    ).message("spec.restartPolicy.allowUnavailable is for spec.replicas = 1: with more, one at a time may restart without a partition being unavailable")
 )]
 pub struct TopicSpec {
     /// The cluster that holds the topic. It cannot change.
@@ -116,6 +123,11 @@ pub struct TopicSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 99))]
     pub min_insync_replicas: Option<u32>,
+
+    /// What is asked for while a broker with a replica is stopped on purpose: a shortcut to config `restart.policy`.
+    /// No write with acks=all is refused for it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
 
     /// Topic configs, as Kafka names them. Keys that are absent have their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -244,11 +256,14 @@ impl Topic {
 }
 
 impl TopicSpec {
-    /// Every config the topic should have set: `config` with the shortcut written out.
+    /// Every config the topic should have set: `config` with the shortcuts written out.
     pub fn configs(&self) -> BTreeMap<String, String> {
         let mut configs = self.config.clone();
         if let Some(min_isr) = self.min_insync_replicas {
             configs.insert(MIN_ISR_KEY.to_owned(), min_isr.to_string());
+        }
+        if let Some(restart) = &self.restart_policy {
+            configs.insert(RESTART_POLICY_KEY.to_owned(), restart.policy().to_string());
         }
         configs
     }
@@ -263,12 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn the_shortcut_is_written_out_as_a_config() {
+    fn shortcuts_are_written_out_as_configs() {
         let spec = spec(serde_json::json!({
-            "clusterRef": {"name": "demo"}, "minInsyncReplicas": 2, "config": {"max.message.bytes": "1000"},
+            "clusterRef": {"name": "demo"}, "minInsyncReplicas": 2, "restartPolicy": {"margin": 1},
+            "config": {"max.message.bytes": "1000"},
         }));
         let configs: Vec<_> = spec.configs().into_iter().collect();
-        let expected = [("max.message.bytes", "1000"), ("min.insync.replicas", "2")];
+        let expected =
+            [("max.message.bytes", "1000"), ("min.insync.replicas", "2"), ("restart.policy", "margin:1")];
         assert_eq!(configs, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
         assert_eq!((spec.partitions, spec.replicas, spec.deletion_policy), (1, 3, DeletionPolicy::Delete));
     }

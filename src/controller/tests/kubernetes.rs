@@ -70,6 +70,18 @@ async fn the_schema_refuses_bad_input_by_name() {
         (with("deletionPolicy", json!("Keep")), "supported values: \"Delete\", \"Retain\""),
         (with("config", json!({"min.insync.replicas": "2"})), "not both"),
         (with("clusterRef", json!({})), "spec.clusterRef.name"),
+        (with("restartPolicy", json!({})), "set exactly one of margin, allowUnavailable and forbid"),
+        (with("restartPolicy", json!({"margin": 1, "forbid": true})), "set exactly one of margin"),
+        (with("restartPolicy", json!({"forbid": false})), "allowUnavailable and forbid may only be true"),
+        (with("restartPolicy", json!({"margin": 9})), "spec.restartPolicy.margin"),
+        (
+            with("restartPolicy", json!({"allowUnavailable": true})),
+            "spec.restartPolicy.allowUnavailable is for spec.replicas = 1",
+        ),
+        (
+            json!({"clusterRef": {"name": "demo"}, "restartPolicy": {"margin": 1}, "config": {"restart.policy": "forbid"}}),
+            "set either spec.restartPolicy or spec.config['restart.policy'], not both",
+        ),
         (
             json!({"clusterRef": {"name": "demo"}, "replicas": 2, "config": {"min.insync.replicas": "3"}}),
             "spec.config['min.insync.replicas'] may not be above spec.replicas",
