@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::PartitionCounts;
+use crate::rollout::{Rollout, RolloutStatus};
 use crate::schema;
 
 /// What a cluster should be.
@@ -204,15 +205,6 @@ impl Default for Listeners {
     }
 }
 
-/// How pods that run older settings are restarted: one at a time, each when the brokers let it go.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Rollout {
-    /// Restart no further pod because of its settings. A restart that has begun is brought to its end, and pods with the
-    /// annotation `chronik.dev/restart: "true"` restart all the same.
-    pub paused: bool,
-}
-
 /// What a cluster is.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -280,63 +272,6 @@ pub struct BrokerCounts {
     /// Brokers that the others hear from; absent while no broker answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive: Option<u32>,
-}
-
-/// How far the restart of outdated pods is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
-pub struct RolloutStatus {
-    /// All of it in a few words, for a column of `kubectl get`.
-    pub summary: String,
-    /// Pods that run other settings than the spec's.
-    pub outdated: u32,
-    /// What happens now, or what is waited for.
-    pub message: String,
-    /// The permit under which a broker restarts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub permit: Option<RolloutPermit>,
-    /// What stands against the next restart, as the brokers told it; the first ten.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub blocked_by: Vec<BlockedBy>,
-    /// Annotations of pods that are not followed, and why; the first ten.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ignored: Vec<String>,
-}
-
-/// The brokers' leave for one of them to stop.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutPermit {
-    /// Its number.
-    pub id: u64,
-    /// Who may stop.
-    pub broker: u32,
-    /// How far it has come.
-    pub stage: PermitStage,
-}
-
-/// How far a permit has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub enum PermitStage {
-    /// The broker may stop and has not begun to.
-    Granted,
-    /// Its pod is being deleted, or it is on its way back into every ISR.
-    Begun,
-}
-
-/// What stands against a broker's stop.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BlockedBy {
-    /// The topic; absent for the brokers' own metadata.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic: Option<String>,
-    /// The partition; absent for the brokers' own metadata.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partition: Option<i32>,
-    /// Why.
-    pub why: String,
 }
 
 /// A cluster in one word.

@@ -16,7 +16,9 @@ pub fn pod_seen(cluster: &str, pod: &Pod) -> Option<PodSeen> {
         broker: BrokerId(names::broker_of(cluster, &name)?),
         hash: annotations.get(RESTART_HASH).cloned(),
         ready: is_ready(pod),
+        ready_since: ready_since(pod),
         deleting: pod.metadata.deletion_timestamp.is_some(),
+        since: since(pod),
         asked: annotations.get(RESTART).is_some_and(|value| value == "true"),
         allow_unavailable: annotations.get(ALLOW_UNAVAILABLE) == Some(&uid),
         name,
@@ -28,6 +30,22 @@ pub fn pod_seen(cluster: &str, pod: &Pod) -> Option<PodSeen> {
 pub fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none()
         && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+/// Since when it is ready, in seconds since 1970.
+fn ready_since(pod: &Pod) -> Option<i64> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    is_ready(pod).then_some(ready.last_transition_time.as_ref()?.0.as_second())
+}
+
+/// When it was made; if it is being deleted, when that was asked for: its end is due a grace period later.
+fn since(pod: &Pod) -> Option<i64> {
+    let metadata = &pod.metadata;
+    match &metadata.deletion_timestamp {
+        Some(end) => Some(end.0.as_second() - metadata.deletion_grace_period_seconds.unwrap_or_default()),
+        None => Some(metadata.creation_timestamp.as_ref()?.0.as_second()),
+    }
 }
 
 /// Status and message of its condition of that type.

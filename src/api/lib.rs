@@ -8,6 +8,7 @@ pub mod counts;
 pub mod labels;
 pub mod names;
 pub mod restart_policy;
+pub mod rollout;
 mod schema;
 pub mod topic;
 

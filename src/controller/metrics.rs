@@ -22,6 +22,7 @@ pub struct Metrics {
     feed_connects: IntCounterVec,
     rollout_restarts: IntCounterVec,
     rollout_blocked: IntGaugeVec,
+    rollout_overdue: IntGaugeVec,
     evictions: IntCounterVec,
     leader: IntGauge,
 }
@@ -70,6 +71,11 @@ impl Metrics {
                 &["namespace", "cluster"],
             )
             .expect("a valid name"),
+            rollout_overdue: IntGaugeVec::new(
+                opts("rollout_overdue", "1 while a broker that restarts has not returned in time."),
+                &["namespace", "cluster"],
+            )
+            .expect("a valid name"),
             evictions: counters(
                 "evictions_total",
                 "Evictions of brokers' pods that were asked about, by outcome.",
@@ -83,7 +89,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.reconcile_seconds.clone()),
@@ -94,6 +100,7 @@ impl Metrics {
             Box::new(self.feed_connects.clone()),
             Box::new(self.rollout_restarts.clone()),
             Box::new(self.rollout_blocked.clone()),
+            Box::new(self.rollout_overdue.clone()),
             Box::new(self.evictions.clone()),
             Box::new(self.leader.clone()),
         ];
@@ -147,6 +154,11 @@ impl Metrics {
         self.rollout_blocked.with_label_values(&[namespace, cluster]).set(i64::from(blocked));
     }
 
+    /// Whether a broker that restarts has not returned in time.
+    pub fn rollout_overdue(&self, namespace: &str, cluster: &str, overdue: bool) {
+        self.rollout_overdue.with_label_values(&[namespace, cluster]).set(i64::from(overdue));
+    }
+
     /// Kubernetes asked whether a broker's pod may be evicted.
     pub fn eviction(&self, allowed: bool) {
         self.evictions.with_label_values(&[if allowed { "allowed" } else { "refused" }]).inc();
@@ -159,6 +171,7 @@ impl Metrics {
         let _ = self.feed_connects.remove_label_values(&labels);
         let _ = self.rollout_restarts.remove_label_values(&labels);
         let _ = self.rollout_blocked.remove_label_values(&labels);
+        let _ = self.rollout_overdue.remove_label_values(&labels);
     }
 
     /// This process leads, or does not.
@@ -199,6 +212,7 @@ mod tests {
         metrics.feed("shop", "demo", true);
         metrics.rollout_restarted("shop", "demo");
         metrics.rollout_blocked("shop", "demo", true);
+        metrics.rollout_overdue("shop", "demo", true);
         metrics.eviction(false);
         let text = metrics.text();
         assert!(
@@ -210,7 +224,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"chronik_operator_evictions_total{outcome="refused"} 1"#), "{text}");
-        for series in ["rollout_restarts_total", "rollout_blocked"] {
+        for series in ["rollout_restarts_total", "rollout_blocked", "rollout_overdue"] {
             let line = format!(r#"chronik_operator_{series}{{cluster="demo",namespace="shop"}} 1"#);
             assert!(text.contains(&line), "{text}");
         }

@@ -105,8 +105,9 @@ async fn roll_out(
 ) -> rollout::Told {
     let round = rollout::advance(context, cluster, key, found, &built.restart_hash).await;
     let before = cluster.status.clone().unwrap_or_default();
-    let told = rollout::tell(&round, &before, &found.pods, cluster.spec.replicas, Timestamp::now());
+    let told = rollout::tell(&round, &before, &found.pods, cluster.spec.replicas);
     context.metrics.rollout_blocked(&key.namespace, &key.name, told.is_blocked());
+    context.metrics.rollout_overdue(&key.namespace, &key.name, told.is_overdue());
     // Decisions are told whatever becomes of the status.
     context.events.publish(&cluster.object_ref(&()), round.happenings).await;
     told

@@ -2,13 +2,12 @@
 
 use chronik_api::broker_pod::condition;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 /// Reasons of a container that is on its way.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
-/// How long after its grace period a pod may take to be gone.
-const ENDING: SignedDuration = SignedDuration::from_secs(10);
+/// How long after its grace period a pod may take to be gone, in seconds.
+const ENDING_SECONDS: i64 = 10;
 /// Longest piece of a container's last words.
 const WORDS_CHARS_MAX: usize = 400;
 
@@ -19,12 +18,13 @@ pub(super) fn trouble(pods: &[Pod]) -> Option<String> {
     pods.into_iter().find_map(|pod| Some(format!("pod {}: {}", pod.name_any(), trouble_of(pod)?)))
 }
 
-/// What to do about a pod that should have ended some time ago: nothing but its node can say that it has.
-pub(super) fn overdue(pods: &[Pod], uid: &str, now: Timestamp) -> Option<String> {
+/// What to do about a pod that should have ended some time ago: nothing but its node can say that it has. `now` is in seconds
+/// since 1970.
+pub(super) fn overdue(pods: &[Pod], uid: &str, now: i64) -> Option<String> {
     let pod = pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid))?;
     // Kubernetes writes down when the grace period ends.
     let due = pod.metadata.deletion_timestamp.as_ref()?.0;
-    if now.duration_since(due) < ENDING {
+    if now - due.as_second() < ENDING_SECONDS {
         return None;
     }
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("none");
@@ -113,7 +113,10 @@ mod tests {
         let text = "metadata: {name: demo-broker-3, uid: u3, deletionTimestamp: '2026-01-01T10:00:00Z'}\n\
                     spec: {nodeName: node3, containers: []}";
         let pod: Pod = serde_saphyr::from_str(text).unwrap();
-        let told = |now: &str, uid: &str| overdue(std::slice::from_ref(&pod), uid, now.parse().unwrap());
+        let told = |now: &str, uid: &str| {
+            let now: k8s_openapi::jiff::Timestamp = now.parse().unwrap();
+            overdue(std::slice::from_ref(&pod), uid, now.as_second())
+        };
         assert_eq!(told("2026-01-01T10:00:09Z", "u3"), None);
         assert_eq!(told("2026-01-01T10:00:10Z", "other"), None);
         let overdue = told("2026-01-01T10:00:10Z", "u3").unwrap();

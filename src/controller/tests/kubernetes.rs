@@ -96,6 +96,16 @@ async fn the_schema_refuses_bad_input_by_name() {
         (json!({"replicas": 1, "storage": {"size": "0"}}), "must be a size above zero"),
         (json!({"replicas": 1, "listeners": {"kafkaPort": 9095}}), "9093 and 9095 are taken"),
         (json!({"replicas": 1, "resources": {"limits": {"cpu": "fast"}}}), "spec.resources.limits.cpu"),
+        (json!({"replicas": 1, "rollout": {"maxUnavailable": 0}}), "spec.rollout.maxUnavailable"),
+        (json!({"replicas": 1, "rollout": {"fromBroker": 0}}), "spec.rollout.fromBroker"),
+        (
+            json!({"replicas": 1, "rollout": {"progressDeadlineSeconds": 0}}),
+            "spec.rollout.progressDeadlineSeconds",
+        ),
+        (
+            json!({"replicas": 1, "rollout": {"approval": "Maybe"}}),
+            "supported values: \"Automatic\", \"Manual\"",
+        ),
     ] {
         let error = world.cluster(spec.clone()).await.expect_err(&spec.to_string());
         assert!(error.contains(expected), "{spec}: {error}");

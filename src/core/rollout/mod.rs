@@ -4,127 +4,17 @@
 //! wait; whatever is not known is waited for. Each step is followed by another look, so it may be the last one of an
 //! operator that dies: the permits themselves are what it would need to remember.
 
+mod seen;
+mod step;
+
 use std::collections::BTreeSet;
 
 use crate::ids::BrokerId;
-use crate::restart::{PermitId, Reason, Stage};
+use crate::restart::{Reason, Stage};
 use crate::view::PermitReport;
 
-/// All that the next step depends on.
-#[derive(Clone, Debug, Default)]
-pub struct Observed {
-    /// What a pod's restart hash is when it runs the spec's settings.
-    pub desired: String,
-    /// `spec.rollout.paused`.
-    pub paused: bool,
-    /// Whether a pod deleted now comes back from the spec's template.
-    pub template_taken: bool,
-    /// The brokers' pods.
-    pub pods: Vec<PodSeen>,
-    /// What the brokers say of each other; `None` when none has spoken lately.
-    pub brokers: Option<BrokersSeen>,
-    /// Open permits, the oldest first; `None` when they could not be read.
-    pub permits: Option<Vec<PermitReport>>,
-    /// Pods (by UID) whose stop the brokers refused just now.
-    pub refused: BTreeSet<String>,
-    /// Permits that were begun, or found to be begun still, just now.
-    pub confirmed: BTreeSet<PermitId>,
-}
-
-/// A broker's pod.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PodSeen {
-    /// The broker that runs in it.
-    pub broker: BrokerId,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// The restart hash it was made with.
-    pub hash: Option<String>,
-    /// Whether Kubernetes counts it as ready.
-    pub ready: bool,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// A person asks for its restart.
-    pub asked: bool,
-    /// A person bears what becomes unavailable by its restart.
-    pub allow_unavailable: bool,
-}
-
-/// What the brokers say of each other.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct BrokersSeen {
-    /// Those that are heard.
-    pub alive: BTreeSet<BrokerId>,
-    /// Leader of the metadata group.
-    pub metadata_leader: Option<BrokerId>,
-}
-
-/// What to do now.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Every pod is what it should be.
-    Done,
-    /// Nothing, until something changes.
-    Wait(Wait),
-    /// Ask the brokers for a permit.
-    Ask {
-        /// Who is to stop.
-        broker: BrokerId,
-        /// The pod it runs in.
-        pod_uid: String,
-        /// Why.
-        reason: Reason,
-        /// A person bears what its partitions pay.
-        allow_unavailable: bool,
-    },
-    /// Begin a permit, or make sure that it is still begun. A pod's deletion follows at once, or is under way already.
-    Begin {
-        /// Which.
-        permit: PermitId,
-        /// Whose.
-        broker: BrokerId,
-        /// The pod it was granted for.
-        pod_uid: String,
-    },
-    /// Delete this very pod.
-    Delete {
-        /// The permit it goes under.
-        permit: PermitId,
-        /// The broker that runs in it.
-        broker: BrokerId,
-        /// Its name.
-        pod: String,
-        /// Its UID.
-        pod_uid: String,
-    },
-}
-
-/// What is waited for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wait {
-    /// A person, who paused it.
-    Paused,
-    /// A broker's word about the others.
-    Report,
-    /// The brokers' word about permits.
-    Permits,
-    /// Kubernetes, which has not taken the spec's template yet.
-    Template,
-    /// This broker's pod, which is being deleted.
-    Stopping(BrokerId),
-    /// This broker, which restarts: it is back when it is in every ISR, and its permit ends then.
-    Returning(BrokerId, PermitId),
-    /// A permit nobody needs any more: it was not begun and lapses.
-    Lapsing(BrokerId, PermitId),
-    /// The end of a stop that is not ours.
-    OtherStop(BrokerId, PermitId, Reason),
-    /// This broker, which runs the spec's settings and is not up, or not ready yet.
-    NotUp(BrokerId),
-    /// The brokers, which refuse every pod that could be next.
-    Refused,
-}
+pub use seen::{BrokersSeen, Observed, Options, PodSeen};
+pub use step::{Step, Wait};
 
 /// The next step.
 pub fn next(seen: &Observed) -> Step {
@@ -133,24 +23,45 @@ pub fn next(seen: &Observed) -> Step {
     }
     let Some(brokers) = &seen.brokers else { return Step::Wait(Wait::Report) };
     let Some(permits) = &seen.permits else { return Step::Wait(Wait::Permits) };
-    if let Some(step) = under_begun(seen, brokers, permits) {
-        return step;
+    let restarting = Restarting::new(permits);
+    let under_way = under_begun(seen, brokers, permits);
+    let Some(under_way) = under_way else { return further(seen, brokers, permits, &restarting) };
+    if !restarting.leaves_room(seen, &under_way) {
+        return under_way;
     }
-    let candidates = candidates(seen, brokers);
-    if candidates.is_empty() {
-        let held = seen.paused && seen.pods.iter().any(|pod| seen.is_outdated(pod));
-        return if held { Step::Wait(Wait::Paused) } else { Step::Done };
+    match further(seen, brokers, permits, &restarting) {
+        Step::Done | Step::Wait(_) => under_way,
+        further => further,
     }
-    if let Some(step) = under_granted(seen, permits) {
-        return step;
+}
+
+/// Brokers that are away by the rollout's own begun permits, or about to be.
+struct Restarting(BTreeSet<BrokerId>);
+
+impl Restarting {
+    fn new(permits: &[PermitReport]) -> Self {
+        let begun = permits.iter().filter(|permit| is_ours(permit) && permit.stage == Stage::Begun);
+        Self(begun.map(|permit| permit.broker).collect())
     }
-    if !seen.template_taken {
-        return Step::Wait(Wait::Template);
+
+    /// Whether one more may be asked for while that is under way. Nothing is put on top of a broker that does not return.
+    fn leaves_room(&self, seen: &Observed, under_way: &Step) -> bool {
+        let waits = matches!(under_way, Step::Wait(wait) if !matches!(wait, Wait::Overdue(..)));
+        waits && self.0.len() < seen.options.max_unavailable as usize
     }
-    if let Some(going) = seen.pods.iter().find(|pod| pod.deleting) {
-        return Step::Wait(Wait::Stopping(going.broker));
+
+    /// Whether that broker may be away, too: no more than may be in all, counting those that are away for another reason,
+    /// and of one rack only, so that what is placed over racks loses one of them.
+    fn allows(&self, seen: &Observed, brokers: &BrokersSeen, broker: BrokerId) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        let unwell = seen.pods.iter().filter(|pod| !brokers.is_well(pod)).map(|pod| pod.broker);
+        let away: BTreeSet<BrokerId> = self.0.iter().copied().chain(unwell).chain([broker]).collect();
+        let rack = |broker: &BrokerId| brokers.racks.get(broker);
+        away.len() <= seen.options.max_unavailable as usize
+            && self.0.iter().all(|other| rack(other) == rack(&broker))
     }
-    ask(seen, brokers, &candidates)
 }
 
 /// A stop that somebody else asked for and that has come about: its pod is being deleted. From here on only the broker's
@@ -166,19 +77,72 @@ fn begin_for_others(seen: &Observed) -> Option<Step> {
     Some(Step::Begin { permit, broker, pod_uid })
 }
 
-/// What is due for permits that have begun.
+/// What is due for permits that have begun: the first thing to do, else what is overdue, else what is waited for.
 fn under_begun(seen: &Observed, brokers: &BrokersSeen, permits: &[PermitReport]) -> Option<Step> {
     let begun = permits.iter().filter(|permit| permit.stage == Stage::Begun);
     let steps: Vec<Step> = begun.filter_map(|permit| carry_on(seen, brokers, permit)).collect();
-    steps.iter().find(|step| !matches!(step, Step::Wait(_))).or(steps.first()).cloned()
+    let rank = |step: &&Step| match step {
+        Step::Wait(Wait::Overdue(..)) => 1,
+        Step::Wait(_) => 2,
+        _ => 0,
+    };
+    steps.iter().min_by_key(rank).cloned()
+}
+
+/// What is due besides: a permit of ours that is not begun, or one to ask for.
+fn further(
+    seen: &Observed,
+    brokers: &BrokersSeen,
+    permits: &[PermitReport],
+    restarting: &Restarting,
+) -> Step {
+    let candidates = candidates(seen, brokers, restarting);
+    if candidates.is_empty() {
+        return held_back(seen, brokers);
+    }
+    if let Some(step) = under_granted(seen, brokers, permits, restarting) {
+        return step;
+    }
+    if !seen.template_taken {
+        return Step::Wait(Wait::Template);
+    }
+    let goes = |pod: &&PodSeen| pod.deleting && !restarting.0.contains(&pod.broker);
+    if let Some(going) = seen.pods.iter().find(goes) {
+        return Step::Wait(Wait::Stopping(going.broker));
+    }
+    ask(seen, brokers, &candidates, restarting)
+}
+
+/// Why nothing is to be restarted: a person holds it back, or all is done.
+fn held_back(seen: &Observed, brokers: &BrokersSeen) -> Step {
+    let mut outdated: Vec<&PodSeen> = seen.pods.iter().filter(|pod| seen.is_outdated(pod)).collect();
+    if seen.paused && !outdated.is_empty() {
+        return Step::Wait(Wait::Paused);
+    }
+    outdated.retain(|pod| !pod.deleting);
+    outdated.sort_by_key(|pod| turn(pod, brokers));
+    match outdated.iter().find(|pod| seen.is_in_turn(pod.broker)) {
+        Some(next) if seen.options.needs_approval => Step::Wait(Wait::Approval(next.broker)),
+        None if !outdated.is_empty() => Step::Wait(Wait::HeldBack),
+        _ => Step::Done,
+    }
 }
 
 /// What is due while other permits are open. Ours does not begin while somebody else may stop: one of them ends first.
-fn under_granted(seen: &Observed, permits: &[PermitReport]) -> Option<Step> {
+fn under_granted(
+    seen: &Observed,
+    brokers: &BrokersSeen,
+    permits: &[PermitReport],
+    restarting: &Restarting,
+) -> Option<Step> {
     if let Some(other) = permits.iter().find(|permit| !is_ours(permit)) {
         return Some(Step::Wait(Wait::OtherStop(other.broker, other.id, other.reason)));
     }
-    permits.first().map(|permit| begin(seen, permit))
+    let granted = permits.iter().find(|permit| permit.stage == Stage::Granted)?;
+    if !restarting.allows(seen, brokers, granted.broker) {
+        return Some(Step::Wait(Wait::Lapsing(granted.broker, granted.id)));
+    }
+    Some(begin(seen, granted))
 }
 
 /// Permits that a rollout asks for.
@@ -195,11 +159,16 @@ fn is_of_a_pod(permit: &PermitReport) -> bool {
 /// never be up because its settings are not the spec's any more: its broker is away under that same permit. Of a stop that is
 /// not ours only that is left to do.
 fn carry_on(seen: &Observed, brokers: &BrokersSeen, permit: &PermitReport) -> Option<Step> {
+    let pod = seen.pods.iter().find(|pod| pod.broker == permit.broker);
     let wait = |wait| is_ours(permit).then_some(Step::Wait(wait));
-    let returning = wait(Wait::Returning(permit.broker, permit.id));
-    let Some(pod) = seen.pods.iter().find(|pod| pod.broker == permit.broker) else { return returning };
+    let in_time = |within| match pod {
+        Some(pod) if seen.is_overdue(pod) => wait(Wait::Overdue(permit.broker, permit.id)),
+        _ => wait(within),
+    };
+    let returning = in_time(Wait::Returning(permit.broker, permit.id));
+    let Some(pod) = pod else { return returning };
     if pod.deleting {
-        return wait(Wait::Stopping(pod.broker));
+        return in_time(Wait::Stopping(pod.broker));
     }
     let stillborn = seen.is_outdated(pod) && !pod.ready && !brokers.alive.contains(&pod.broker);
     let goes = if pod.uid == permit.pod_uid {
@@ -230,83 +199,59 @@ fn begin(seen: &Observed, permit: &PermitReport) -> Step {
     }
 }
 
-/// Pods that should restart: those whose broker is down first, since that costs nothing, then by id, and the metadata leader
-/// last, so that it changes once.
-fn candidates<'a>(seen: &'a Observed, brokers: &BrokersSeen) -> Vec<(&'a PodSeen, Reason)> {
-    let wishes = |pod: &'a PodSeen| Some((pod, seen.wish(pod)?));
-    let mut candidates: Vec<_> = seen.pods.iter().filter_map(wishes).collect();
-    candidates.sort_by_key(|(pod, _)| {
-        let leads = brokers.metadata_leader == Some(pod.broker);
-        (brokers.alive.contains(&pod.broker), leads, pod.broker)
-    });
+/// Pods that should restart and do not yet, in their order.
+fn candidates<'a>(
+    seen: &'a Observed,
+    brokers: &BrokersSeen,
+    restarting: &Restarting,
+) -> Vec<(&'a PodSeen, Reason)> {
+    let others = seen.pods.iter().filter(|pod| !restarting.0.contains(&pod.broker));
+    let mut candidates: Vec<_> = others.filter_map(|pod| Some((pod, seen.wish(pod)?))).collect();
+    candidates.sort_by_key(|(pod, _)| turn(pod, brokers));
     candidates
 }
 
+/// Those whose broker is down first, since that costs nothing, then by id, and the metadata leader last, so that it changes
+/// once.
+fn turn(pod: &PodSeen, brokers: &BrokersSeen) -> (bool, bool, BrokerId) {
+    let leads = brokers.metadata_leader == Some(pod.broker);
+    (brokers.alive.contains(&pod.broker), leads, pod.broker)
+}
+
 /// The first candidate that was not refused just now.
-fn ask(seen: &Observed, brokers: &BrokersSeen, candidates: &[(&PodSeen, Reason)]) -> Step {
-    let is_well = |pod: &PodSeen| pod.ready && brokers.alive.contains(&pod.broker);
-    let down = seen.pods.iter().find(|pod| !seen.is_outdated(pod) && !is_well(pod));
-    // One that does not come up with the spec's settings: the others shall not follow it.
-    let held_by = |pod: &PodSeen, reason| {
+fn ask(
+    seen: &Observed,
+    brokers: &BrokersSeen,
+    candidates: &[(&PodSeen, Reason)],
+    restarting: &Restarting,
+) -> Step {
+    let hold = hold(seen, brokers, restarting);
+    let mut held = None;
+    for &(pod, reason) in candidates {
         let follows =
             reason == Reason::Rollout && !pod.allow_unavailable && brokers.alive.contains(&pod.broker);
-        down.filter(|_| follows)
-    };
-    let mut not_up = None;
-    for &(pod, reason) in candidates {
-        match held_by(pod, reason) {
-            Some(down) => not_up = Some(down.broker),
+        match hold.as_ref().filter(|_| follows) {
+            Some(wait) => held = Some(wait.clone()),
             None if seen.refused.contains(&pod.uid) => {}
+            None if !restarting.allows(seen, brokers, pod.broker) => {}
             None => {
                 let (broker, pod_uid) = (pod.broker, pod.uid.clone());
                 return Step::Ask { broker, pod_uid, reason, allow_unavailable: pod.allow_unavailable };
             }
         }
     }
-    Step::Wait(not_up.map_or(Wait::Refused, Wait::NotUp))
+    Step::Wait(held.unwrap_or(Wait::Refused))
 }
 
-impl Observed {
-    /// Whether a pod runs other settings than the spec's.
-    pub fn is_outdated(&self, pod: &PodSeen) -> bool {
-        pod.hash.as_ref() != Some(&self.desired)
-    }
-
-    /// Why a pod should restart, if it should.
-    fn wish(&self, pod: &PodSeen) -> Option<Reason> {
-        if pod.deleting {
-            None
-        } else if self.is_outdated(pod) && !self.paused {
-            Some(Reason::Rollout)
-        } else {
-            pod.asked.then_some(Reason::Asked)
-        }
-    }
-
-    /// The brokers granted a permit.
-    pub fn granted(&mut self, permit: PermitReport) {
-        let open = self.permits.get_or_insert_default();
-        open.retain(|known| known.id != permit.id);
-        open.push(permit);
-    }
-
-    /// The brokers refused to let this pod stop, or took its permit back.
-    pub fn was_refused(&mut self, pod_uid: &str) {
-        self.refused.insert(pod_uid.to_owned());
-        self.permits.iter_mut().for_each(|open| open.retain(|permit| permit.pod_uid != pod_uid));
-    }
-
-    /// A permit is begun.
-    pub fn begun(&mut self, id: PermitId) {
-        self.confirmed.insert(id);
-        let open = self.permits.iter_mut().flatten().filter(|permit| permit.id == id);
-        open.for_each(|permit| permit.stage = Stage::Begun);
-    }
-
-    /// A pod is being deleted.
-    pub fn deleted(&mut self, pod_uid: &str) {
-        self.pods.iter_mut().filter(|pod| pod.uid == pod_uid).for_each(|pod| pod.deleting = true);
-    }
+/// What a broker that is up waits for before it follows the others: one that does not come up with the spec's settings, or
+/// one that has not been ready for long enough.
+fn hold(seen: &Observed, brokers: &BrokersSeen, restarting: &Restarting) -> Option<Wait> {
+    let is_down = |pod: &&PodSeen| {
+        !seen.is_outdated(pod) && !brokers.is_well(pod) && !restarting.0.contains(&pod.broker)
+    };
+    let down = seen.pods.iter().find(is_down).map(|pod| Wait::NotUp(pod.broker));
+    let is_settling = |pod: &&PodSeen| seen.is_settling(pod);
+    down.or_else(|| seen.pods.iter().find(is_settling).map(|pod| Wait::Settling(pod.broker)))
 }
 
 #[cfg(test)]

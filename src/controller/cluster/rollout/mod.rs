@@ -10,6 +10,7 @@ use chronik_core::ids::BrokerId;
 use chronik_core::restart::{PermitId, Reason};
 use chronik_core::view::{BlockReport, PermitBody, PermitRefused, PermitReport};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
@@ -72,7 +73,8 @@ pub async fn advance(
     let asked =
         context.brokers.first_answer(&brokers, |client, broker| async move { client.permits(&broker).await });
     let permits = asked.await.inspect_err(|error| tracing::debug!(cluster = %key, %error, "read permits"));
-    let seen = observe::observe(cluster, found, restart_hash, permits.ok().map(|report| report.open));
+    let (permits, now) = (permits.ok().map(|report| report.open), Timestamp::now().as_second());
+    let seen = observe::observe(cluster, found, restart_hash, permits, now);
     let (refusals, happenings) = (Vec::new(), Vec::new());
     let mut work = Work { context, key, brokers, seen, refusals, happenings };
     let end = work.run().await;
@@ -104,8 +106,8 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&mut self) -> End {
-        // Each pod may be refused when asked for and once more when begun; one is granted, begun and deleted.
-        let steps_max = 2 * self.seen.pods.len() + 4;
+        // Each pod may be refused when asked for and once more when begun, or be granted, begun and deleted.
+        let steps_max = 3 * self.seen.pods.len() + 4;
         for _ in 0..steps_max {
             let done = match plan::next(&self.seen) {
                 Step::Done => return End::Done,

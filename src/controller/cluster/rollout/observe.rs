@@ -5,7 +5,8 @@ use std::time::Duration;
 use chronik_api::BrokerCluster;
 use chronik_api::broker_pod::pod_seen;
 use chronik_api::labels::{ALLOW_UNAVAILABLE, RESTART, RESTART_HASH};
-use chronik_core::rollout::{BrokersSeen, Observed};
+use chronik_api::rollout::{Approval, Rollout};
+use chronik_core::rollout::{BrokersSeen, Observed, Options};
 use chronik_core::view::{ClusterReport, PermitReport};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -16,23 +17,37 @@ use crate::cluster::dereference::Found;
 /// A report older than this says nothing about who is up now.
 const REPORT_FRESH: Duration = Duration::from_secs(3);
 
-/// All of it. `permits` is `None` when they could not be read.
+/// All of it. `permits` is `None` when they could not be read; `now` is in seconds since 1970.
 pub(super) fn observe(
     cluster: &BrokerCluster,
     found: &Found,
     desired: &str,
     permits: Option<Vec<PermitReport>>,
+    now: i64,
 ) -> Observed {
     let name = cluster.name_any();
     let fresh = found.report_age.is_some_and(|age| age <= REPORT_FRESH);
     Observed {
         desired: desired.to_owned(),
         paused: cluster.spec.rollout.paused,
+        options: options(&cluster.spec.rollout),
+        now,
         template_taken: found.stateful_set.as_ref().is_some_and(|set| has_taken(set, desired)),
         pods: found.pods.iter().filter_map(|pod| pod_seen(&name, pod)).collect(),
         brokers: found.report.as_ref().filter(|_| fresh).map(brokers_seen),
         permits,
         ..Observed::default()
+    }
+}
+
+/// How the spec would have it done.
+pub fn options(rollout: &Rollout) -> Options {
+    Options {
+        max_unavailable: rollout.max_unavailable.max(1),
+        min_ready_seconds: rollout.min_ready_seconds,
+        progress_deadline_seconds: rollout.progress_deadline_seconds,
+        from_broker: rollout.from_broker,
+        needs_approval: rollout.approval == Approval::Manual,
     }
 }
 
@@ -48,6 +63,7 @@ fn brokers_seen(report: &ClusterReport) -> BrokersSeen {
     BrokersSeen {
         alive: report.brokers.iter().filter(|broker| broker.alive).map(|broker| broker.id).collect(),
         metadata_leader: report.metadata_leader,
+        racks: report.brokers.iter().filter_map(|broker| Some((broker.id, broker.rack.clone()?))).collect(),
     }
 }
 
@@ -106,6 +122,40 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_says_since_when_it_is_ready_and_made_or_asked_to_stop() {
+        let seen = |metadata: &str, ready: &str| {
+            let pod: Pod = from_yaml(&format!(
+                "metadata: {{name: demo-broker-2, uid: uid-2, creationTimestamp: '1970-01-01T00:01:00Z'{metadata}}}\n\
+                 status: {{conditions: [{{type: Ready, status: '{ready}', lastTransitionTime: '1970-01-01T00:01:30Z'}}]}}"
+            ));
+            let seen = pod_seen("demo", &pod).unwrap();
+            (seen.since, seen.ready_since)
+        };
+        assert_eq!(seen("", "True"), (Some(60), Some(90)));
+        assert_eq!(seen("", "False"), (Some(60), None));
+        let deleted = ", deletionTimestamp: '1970-01-01T00:05:00Z', deletionGracePeriodSeconds: 60";
+        assert_eq!(seen(deleted, "True"), (Some(240), None));
+    }
+
+    #[test]
+    fn the_spec_says_how_it_is_done() {
+        assert_eq!(
+            options(&cluster("replicas: 3").spec.rollout),
+            Options { from_broker: 1, ..Options::default() }
+        );
+        let spec = "replicas: 3\nrollout: {maxUnavailable: 2, minReadySeconds: 30, progressDeadlineSeconds: 60, \
+                    fromBroker: 3, approval: Manual}";
+        let expected = Options {
+            max_unavailable: 2,
+            min_ready_seconds: 30,
+            progress_deadline_seconds: 60,
+            from_broker: 3,
+            needs_approval: true,
+        };
+        assert_eq!(options(&cluster(spec).spec.rollout), expected);
+    }
+
+    #[test]
     fn a_template_is_taken_once_kubernetes_has_acted_on_the_one_with_the_settings() {
         let set = |hash: &str, observed: i64| -> StatefulSet {
             from_yaml(&format!(
@@ -128,9 +178,13 @@ mod tests {
                 report_age: Some(Duration::from_secs(seconds)),
                 ..Found::default()
             };
-            observe(&cluster("replicas: 3"), &found, "now", None).brokers
+            observe(&cluster("replicas: 3"), &found, "now", None, 0).brokers
         };
-        let expected = BrokersSeen { alive: [BrokerId(1)].into(), metadata_leader: Some(BrokerId(1)) };
+        let expected = BrokersSeen {
+            alive: [BrokerId(1)].into(),
+            metadata_leader: Some(BrokerId(1)),
+            ..BrokersSeen::default()
+        };
         assert_eq!(brokers(1), Some(expected));
         assert_eq!(brokers(4), None);
     }

@@ -1,6 +1,6 @@
 //! What a BrokerCluster's status says in each situation.
 
-use chronik_api::broker_cluster::RolloutStatus;
+use chronik_api::rollout::RolloutStatus;
 use chronik_core::ids::BrokerId;
 use chronik_core::view::{BrokerReport, PartitionTotals};
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};

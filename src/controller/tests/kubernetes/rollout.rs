@@ -126,7 +126,7 @@ impl Rollout {
         eventually(&format!("broker {broker} has a new pod"), is_new).await;
         let shown = || async {
             let status = self.world.clusters.get("demo").await.unwrap().status.unwrap().rollout.unwrap();
-            status.permit.is_some_and(|permit| permit.broker == broker)
+            status.permits.iter().any(|permit| permit.broker == broker)
         };
         eventually("the status has its permit", shown).await;
         self.uids().await

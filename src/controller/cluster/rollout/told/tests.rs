@@ -6,8 +6,6 @@ use k8s_openapi::jiff::Timestamp;
 use super::*;
 use chronik_core::rollout::{BrokersSeen, Observed};
 
-const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
 /// Three pods, of which those of `outdated` run other settings; every broker is up.
 fn round(end: End, outdated: &[u32]) -> Round {
     let pod = |broker: u32| PodSeen {
@@ -16,11 +14,17 @@ fn round(end: End, outdated: &[u32]) -> Round {
         uid: format!("uid-{broker}"),
         hash: Some(if outdated.contains(&broker) { "before" } else { "now" }.to_owned()),
         ready: true,
+        ready_since: None,
         deleting: false,
+        since: None,
         asked: false,
         allow_unavailable: false,
     };
-    let brokers = BrokersSeen { alive: [1, 2, 3].map(BrokerId).into(), metadata_leader: Some(BrokerId(1)) };
+    let brokers = BrokersSeen {
+        alive: [1, 2, 3].map(BrokerId).into(),
+        metadata_leader: Some(BrokerId(1)),
+        ..BrokersSeen::default()
+    };
     let seen = Observed {
         desired: "now".to_owned(),
         pods: [1, 2, 3].map(pod).to_vec(),
@@ -64,7 +68,7 @@ fn after(told: &Told) -> BrokerClusterStatus {
 }
 
 fn tell_first(round: &Round) -> Told {
-    tell(round, &BrokerClusterStatus::default(), &[], 3, NOW)
+    tell(round, &BrokerClusterStatus::default(), &[], 3)
 }
 
 fn line(told: &Told) -> String {
@@ -103,6 +107,23 @@ fn each_end_has_its_reason() {
         wait(Wait::NotUp(BrokerId(2)), &[1]),
         "True Restarting: broker 2 is back, and not yet seen as up and its pod as ready [1/3 outdated, restarting]"
     );
+    assert_eq!(
+        wait(Wait::Settling(BrokerId(2)), &[1]),
+        "True WaitingForMinReady: broker 2 has to be ready for 0 s, which is spec.rollout.minReadySeconds, before the next \
+         restarts [1/3 outdated, waiting]"
+    );
+    assert_eq!(
+        wait(Wait::Approval(BrokerId(3)), &[1, 3]),
+        "False AwaitingApproval: 2 pods are outdated, and spec.rollout.approval is Manual. The next is broker 3: kubectl \
+         annotate pod demo-broker-3 chronik.dev/restart=true [2/3 outdated, awaiting approval]"
+    );
+    let mut partial = round(End::Waits(Wait::HeldBack), &[1]);
+    partial.seen.options.from_broker = 2;
+    assert_eq!(
+        line(&tell_first(&partial)),
+        "False HeldBack: 1 pods of brokers below 2 are outdated and stay so: spec.rollout.fromBroker is 2 [1/3 outdated, held \
+         back]"
+    );
     let failed = End::Failed("KubernetesApi", "delete pod demo-broker-2: forbidden".to_owned());
     assert_eq!(
         line(&tell_first(&round(failed, &[2]))),
@@ -117,12 +138,12 @@ fn a_broker_that_is_down_with_the_settings_blocks_unless_it_came_back_just_now()
     let before = after(&tell_first(&under_way));
     let mut down = round(End::Waits(Wait::NotUp(BrokerId(2))), &[1]);
     down.seen.brokers = Some(BrokersSeen::default());
-    let at_its_end = tell(&down, &before, &[], 3, NOW);
+    let at_its_end = tell(&down, &before, &[], 3);
     assert_eq!(
         (at_its_end.finding.reason.as_str(), reasons(&at_its_end)),
         ("Restarting", vec!["BrokerBack"])
     );
-    let later = tell(&down, &after(&at_its_end), &[], 3, NOW);
+    let later = tell(&down, &after(&at_its_end), &[], 3);
     assert_eq!(
         line(&later),
         "True Blocked: broker 2 runs the spec's settings and is not up: no other follows it [1/3 outdated, blocked]"
@@ -140,9 +161,9 @@ fn silence_is_trouble_only_while_there_is_something_to_restart() {
     let mut under_way = round(End::Waits(Wait::Returning(BrokerId(2), PermitId(7))), &[]);
     under_way.seen.permits = Some(vec![begun(2)]);
     let before = after(&tell_first(&under_way));
-    let told = tell(&silent(&[]), &before, &[], 3, NOW);
+    let told = tell(&silent(&[]), &before, &[], 3);
     assert_eq!(told.finding.reason, "BrokersUnreachable");
-    assert_eq!(told.status.permit, before.rollout.unwrap().permit, "nobody said that it ended");
+    assert_eq!(told.status.permits, before.rollout.unwrap().permits, "nobody said that it ended");
 }
 
 #[test]
@@ -163,14 +184,14 @@ fn a_refusal_names_partitions_and_the_others_and_is_an_event_once() {
     let before = after(&told);
     let later = "its leader's word is 2001 ms old; at most 1000 ms count";
     blocked.refusals[0] = refusal(2, &[("orders", 0, later)]);
-    let again = tell(&blocked, &before, &[], 3, NOW);
+    let again = tell(&blocked, &before, &[], 3);
     assert_eq!((again.status, again.happenings.len()), (told.status, 0), "an age is no news");
 
     blocked.refusals[0] = refusal(2, &[("orders", 0, "its topic's restartPolicy is forbid")]);
-    let other = tell(&blocked, &before, &[], 3, NOW);
+    let other = tell(&blocked, &before, &[], 3);
     assert!(other.status.message.contains("forbid"), "{}", other.status.message);
     blocked.refusals[0] = refusal(2, &[("orders", 1, why)]);
-    assert_eq!(reasons(&tell(&blocked, &before, &[], 3, NOW)), ["RestartBlocked"]);
+    assert_eq!(reasons(&tell(&blocked, &before, &[], 3)), ["RestartBlocked"]);
 }
 
 #[test]
@@ -192,11 +213,11 @@ fn a_broker_is_back_when_its_permit_has_ended() {
     let mut under_way = round(End::Waits(Wait::Returning(BrokerId(2), PermitId(7))), &[3]);
     under_way.seen.permits = Some(vec![begun(2)]);
     let before = after(&tell_first(&under_way));
-    assert!(tell(&under_way, &before, &[], 3, NOW).happenings.is_empty());
-    let done = tell(&round(End::Done, &[]), &before, &[], 3, NOW);
+    assert!(tell(&under_way, &before, &[], 3).happenings.is_empty());
+    let done = tell(&round(End::Done, &[]), &before, &[], 3);
     assert_eq!(reasons(&done), ["BrokerBack", "RolloutDone"]);
     assert_eq!(done.happenings[0].note, "broker 2 is back in every ISR: permit 7 has ended");
-    assert!(tell(&round(End::Done, &[]), &after(&done), &[], 3, NOW).happenings.is_empty());
+    assert!(tell(&round(End::Done, &[]), &after(&done), &[], 3).happenings.is_empty());
     assert_eq!(done.pace, None);
 }
 
@@ -206,5 +227,36 @@ fn an_annotation_that_is_not_followed_is_an_event_once() {
     odd.ignored = vec!["pod demo-broker-2: it names another UID".to_owned()];
     let told = tell_first(&odd);
     assert_eq!(reasons(&told), ["AnnotationIgnored"]);
-    assert!(tell(&odd, &after(&told), &[], 3, NOW).happenings.is_empty());
+    assert!(tell(&odd, &after(&told), &[], 3).happenings.is_empty());
+}
+
+#[test]
+fn a_broker_that_does_not_return_in_time_is_an_event_once() {
+    let mut late = round(End::Waits(Wait::Overdue(BrokerId(2), PermitId(7))), &[1]);
+    late.seen.permits = Some(vec![begun(2)]);
+    late.seen.options.progress_deadline_seconds = 60;
+    let told = tell_first(&late);
+    assert_eq!(
+        line(&told),
+        "True DeadlineExceeded: broker 2 has not returned within 60 s, which is spec.rollout.progressDeadlineSeconds (permit \
+         7): nothing else restarts until it is back [1/3 outdated, overdue]"
+    );
+    assert!(told.is_overdue());
+    assert_eq!(reasons(&told), ["DeadlineExceeded"]);
+    assert!(tell(&late, &after(&told), &[], 3).happenings.is_empty());
+    late.seen.pods[1].deleting = true;
+    let message = tell_first(&late).status.message;
+    assert!(message.starts_with("the pod of broker 2 is still being deleted after 60 s"), "{message}");
+}
+
+#[test]
+fn of_several_that_restart_each_is_told() {
+    let mut under_way = round(End::Waits(Wait::Returning(BrokerId(2), PermitId(7))), &[]);
+    let other = PermitReport { id: PermitId(8), ..begun(3) };
+    under_way.seen.permits = Some(vec![begun(2), other.clone()]);
+    let told = tell_first(&under_way);
+    assert_eq!(told.status.permits.iter().map(|permit| permit.broker).collect::<Vec<_>>(), [2, 3]);
+    under_way.seen.permits = Some(vec![other]);
+    let back = tell(&under_way, &after(&told), &[], 3);
+    assert_eq!(back.happenings[0].note, "broker 2 is back in every ISR: permit 7 has ended");
 }
