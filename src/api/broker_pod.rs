@@ -1,7 +1,9 @@
-//! What a broker's pod says of itself: which broker it is, what it runs, what a person asks of it. Pure.
+//! What a broker's pod says of itself: which broker it is, what it runs, what a person asks of it. And what the next one of
+//! its name will run. Pure.
 
 use chronik_core::ids::BrokerId;
 use chronik_core::rollout::PodSeen;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -24,6 +26,18 @@ pub fn pod_seen(cluster: &str, pod: &Pod) -> Option<PodSeen> {
         name,
         uid,
     })
+}
+
+/// The restart hash of pods that the StatefulSet makes from now on.
+pub fn template_hash(set: &StatefulSet) -> Option<&str> {
+    let template = set.spec.as_ref()?.template.metadata.as_ref()?;
+    template.annotations.as_ref()?.get(RESTART_HASH).map(String::as_str)
+}
+
+/// Whether a pod deleted now comes back with these settings: Kubernetes has acted on the template that has them.
+pub fn has_taken(set: &StatefulSet, desired: &str) -> bool {
+    let observed = set.status.as_ref().and_then(|status| status.observed_generation);
+    template_hash(set) == Some(desired) && observed >= set.metadata.generation
 }
 
 /// Whether Kubernetes counts it as ready.

@@ -1,5 +1,6 @@
 //! `BrokerCluster.spec.rollout` and `status.rollout`: how outdated pods are restarted, and how far that is. Types only.
 
+use chronik_core::rollout::Options;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,19 @@ impl Default for Rollout {
             max_unavailable: 1,
             min_ready_seconds: 0,
             progress_deadline_seconds: 600,
+        }
+    }
+}
+
+impl Rollout {
+    /// The same for the planner.
+    pub fn options(&self) -> Options {
+        Options {
+            max_unavailable: self.max_unavailable.max(1),
+            min_ready_seconds: self.min_ready_seconds,
+            progress_deadline_seconds: self.progress_deadline_seconds,
+            from_broker: self.from_broker,
+            needs_approval: self.approval == Approval::Manual,
         }
     }
 }

@@ -190,6 +190,13 @@ fn carry_on(seen: &Observed, brokers: &BrokersSeen, permit: &PermitReport) -> Op
     Some(Step::Delete { permit: permit.id, broker, pod, pod_uid })
 }
 
+/// The brokers whose pods should restart, in the order in which they are asked for; `None` when no broker says who is up.
+pub fn order(seen: &Observed) -> Option<Vec<(BrokerId, Reason)>> {
+    let (brokers, permits) = (seen.brokers.as_ref()?, seen.permits.as_deref().unwrap_or_default());
+    let candidates = candidates(seen, brokers, &Restarting::new(permits));
+    Some(candidates.into_iter().map(|(pod, reason)| (pod.broker, reason)).collect())
+}
+
 fn begin(seen: &Observed, permit: &PermitReport) -> Step {
     let pod = seen.pods.iter().find(|pod| pod.uid == permit.pod_uid && seen.wish(pod).is_some());
     match pod {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::BrokerId;
 use crate::restart::{PermitId, Reason, Stage};
-use crate::view::PermitReport;
+use crate::view::{ClusterReport, PermitReport};
 
 /// All that the next step depends on.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -98,6 +98,20 @@ pub struct BrokersSeen {
     pub metadata_leader: Option<BrokerId>,
     /// The racks of those that have one.
     pub racks: BTreeMap<BrokerId, String>,
+}
+
+impl From<&ClusterReport> for BrokersSeen {
+    fn from(report: &ClusterReport) -> Self {
+        Self {
+            alive: report.brokers.iter().filter(|broker| broker.alive).map(|broker| broker.id).collect(),
+            metadata_leader: report.metadata_leader,
+            racks: report
+                .brokers
+                .iter()
+                .filter_map(|broker| Some((broker.id, broker.rack.clone()?)))
+                .collect(),
+        }
+    }
 }
 
 impl BrokersSeen {

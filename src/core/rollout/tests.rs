@@ -106,6 +106,22 @@ fn who_is_asked_for() {
 }
 
 #[test]
+fn the_order_is_that_in_which_they_are_asked_for() {
+    let mut seen = outdated();
+    kill(&mut seen, 3);
+    update(&mut seen, &[2]);
+    seen.pods[1].asked = true;
+    let expected = [(3, Reason::Rollout), (2, Reason::Asked), (1, Reason::Rollout)];
+    assert_eq!(order(&seen), Some(expected.map(|(id, reason)| (BrokerId(id), reason)).to_vec()));
+    for (id, reason) in expected {
+        assert_eq!(next(&seen), ask(id, reason, false));
+        seen.was_refused(&format!("uid-{id}"));
+    }
+    seen.brokers = None;
+    assert_eq!(order(&seen), None);
+}
+
+#[test]
 fn who_is_refused_does_not_hold_the_others() {
     assert_eq!(step(|seen| seen.was_refused("uid-2")), rollout(3));
     let all = step(|seen| ["uid-1", "uid-2", "uid-3"].iter().for_each(|uid| seen.was_refused(uid)));

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use chronik_api::BrokerCluster;
-use chronik_api::broker_pod::pod_seen;
-use chronik_api::labels::{ALLOW_UNAVAILABLE, RESTART, RESTART_HASH};
-use chronik_api::rollout::{Approval, Rollout};
-use chronik_core::rollout::{BrokersSeen, Observed, Options};
-use chronik_core::view::{ClusterReport, PermitReport};
-use k8s_openapi::api::apps::v1::StatefulSet;
+use chronik_api::broker_pod::{has_taken, pod_seen};
+use chronik_api::labels::{ALLOW_UNAVAILABLE, RESTART};
+use chronik_core::rollout::Observed;
+use chronik_core::view::PermitReport;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -30,40 +28,13 @@ pub(super) fn observe(
     Observed {
         desired: desired.to_owned(),
         paused: cluster.spec.rollout.paused,
-        options: options(&cluster.spec.rollout),
+        options: cluster.spec.rollout.options(),
         now,
         template_taken: found.stateful_set.as_ref().is_some_and(|set| has_taken(set, desired)),
         pods: found.pods.iter().filter_map(|pod| pod_seen(&name, pod)).collect(),
-        brokers: found.report.as_ref().filter(|_| fresh).map(brokers_seen),
+        brokers: found.report.as_ref().filter(|_| fresh).map(Into::into),
         permits,
         ..Observed::default()
-    }
-}
-
-/// How the spec would have it done.
-pub fn options(rollout: &Rollout) -> Options {
-    Options {
-        max_unavailable: rollout.max_unavailable.max(1),
-        min_ready_seconds: rollout.min_ready_seconds,
-        progress_deadline_seconds: rollout.progress_deadline_seconds,
-        from_broker: rollout.from_broker,
-        needs_approval: rollout.approval == Approval::Manual,
-    }
-}
-
-/// Whether a pod deleted now comes back with these settings: Kubernetes has acted on the template that has them.
-fn has_taken(set: &StatefulSet, desired: &str) -> bool {
-    let template = set.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
-    let hash = template.and_then(|metadata| metadata.annotations.as_ref()?.get(RESTART_HASH));
-    let observed = set.status.as_ref().and_then(|status| status.observed_generation);
-    hash.is_some_and(|hash| hash == desired) && observed >= set.metadata.generation
-}
-
-fn brokers_seen(report: &ClusterReport) -> BrokersSeen {
-    BrokersSeen {
-        alive: report.brokers.iter().filter(|broker| broker.alive).map(|broker| broker.id).collect(),
-        metadata_leader: report.metadata_leader,
-        racks: report.brokers.iter().filter_map(|broker| Some((broker.id, broker.rack.clone()?))).collect(),
     }
 }
 
@@ -90,7 +61,10 @@ fn ignored_of(pod: &Pod) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
     use crate::cluster::testing::cluster;
+    use chronik_api::labels::RESTART_HASH;
     use chronik_core::ids::BrokerId;
+    use chronik_core::rollout::BrokersSeen;
+    use k8s_openapi::api::apps::v1::StatefulSet;
 
     fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> T {
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -140,7 +114,7 @@ mod tests {
     #[test]
     fn the_spec_says_how_it_is_done() {
         assert_eq!(
-            options(&cluster("replicas: 3").spec.rollout),
+            cluster("replicas: 3").spec.rollout.options(),
             Options { from_broker: 1, ..Options::default() }
         );
         let spec = "replicas: 3\nrollout: {maxUnavailable: 2, minReadySeconds: 30, progressDeadlineSeconds: 60, \
@@ -152,7 +126,7 @@ mod tests {
             from_broker: 3,
             needs_approval: true,
         };
-        assert_eq!(options(&cluster(spec).spec.rollout), expected);
+        assert_eq!(cluster(spec).spec.rollout.options(), expected);
     }
 
     #[test]
