@@ -27,10 +27,13 @@ refused 'handlers never touch sockets' src/broker/handlers/fetch.rs 'use tokio::
 refused 'the replica engine is sans-io' src/broker/replica/partition.rs 'use std::thread;'
 refused 'quorum does no I/O' src/broker/quorum/group.rs 'use std::net::TcpStream;'
 refused 'no client and no async' src/controller/topic/validate.rs 'async fn asks() {}'
+refused 'no client and no async' src/cli/plan/model.rs 'async fn asks() {}'
 # The last table of the manifest becomes the one with the dependency; the lock file may follow, as in a real change.
 sed -i 's/--locked/--offline/' "$copy/mk/imports.sh"
 refused 'chronik-core may not depend on tokio' src/core/Cargo.toml $'[dependencies.tokio]\nworkspace = true'
 refused 'chronik-broker may not depend on kube' src/broker/Cargo.toml $'[dependencies.kube]\nworkspace = true'
 refused 'chronik-controller may not depend on chronik-broker' src/controller/Cargo.toml \
   $'[dependencies.chronik-broker]\npath = "../broker"'
-echo "import table: each of 10 planted breaches is refused"
+refused 'chronik-cli may not depend on chronik-controller' src/cli/Cargo.toml \
+  $'[dependencies.chronik-controller]\npath = "../controller"'
+echo "import table: each of 12 planted breaches is refused"

@@ -51,7 +51,8 @@ never chronik-core tokio kube rand mio
 only chronik-api chronik-core k8s-openapi kube schemars serde serde_json thiserror jiff
 never chronik-broker kube k8s-openapi chronik-api
 never chronik-controller chronik-broker raft kafka-protocol
-never chronik-fuzz kube k8s-openapi chronik-api chronik-controller
+never chronik-cli chronik-broker chronik-controller raft kafka-protocol
+never chronik-fuzz kube k8s-openapi chronik-api chronik-controller chronik-cli
 
 not_in '\bstd::(\{.*)?(fs|net|thread|process)\b|\b(Instant|SystemTime)\b' 'core does no I/O and reads no clock' src/core
 raft_users=$(find src/broker -name '*.rs' -not -path 'src/broker/quorum/*')
@@ -65,6 +66,7 @@ engine_files=$(find src/broker/replica -name '*.rs' -not -name clock.rs -not -na
 not_in '\b(tokio::(\{.*)?(net|fs|spawn|time)|std::(\{.*)?(net|fs|thread)|Instant::now|SystemTime::now)\b' \
   'the replica engine is sans-io' $engine_files
 pure=$(find src/controller -name 'validate*.rs' -o -name 'build*.rs' -o -name 'plan*.rs' 2>/dev/null || true)
+pure+=" src/cli/plan/model.rs src/cli/plan/text.rs src/cli/show"
 if [ -n "$pure" ]; then
   # shellcheck disable=SC2086
   not_in '(\bkube::(Client|Api|client)\b|\basync fn\b|\.await\b)' 'plan, build and validate use no client and no async' $pure
