@@ -8,6 +8,7 @@ use chronik_core::ids::BrokerId;
 use chronik_core::rollout::{Observed, PodSeen};
 use chronik_core::view::{ClusterReport, PermitReport, PermitsReport, TopicReport};
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -82,6 +83,8 @@ impl Seen {
         Ok(Observed {
             desired: desired.to_owned(),
             paused: self.cluster.spec.rollout.paused,
+            options: self.cluster.spec.rollout.options(),
+            now: Timestamp::now().as_second(),
             template_taken: self.set.as_ref().is_some_and(|set| has_taken(set, desired)),
             pods: self.pods.iter().map(|(pod, _)| pod.clone()).collect(),
             brokers: Some((&told.report).into()),

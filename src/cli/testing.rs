@@ -32,7 +32,9 @@ pub(crate) fn pod(broker: u32) -> PodSeen {
         uid: format!("uid-{broker}"),
         hash: Some("before".to_owned()),
         ready: true,
+        ready_since: Some(0),
         deleting: false,
+        since: Some(0),
         asked: false,
         allow_unavailable: false,
     }
@@ -47,6 +49,7 @@ pub(crate) fn outdated() -> Observed {
         brokers: Some(BrokersSeen {
             alive: brokers(&[1, 2, 3]).into_iter().collect(),
             metadata_leader: Some(BrokerId(1)),
+            ..BrokersSeen::default()
         }),
         permits: Some(Vec::new()),
         ..Observed::default()

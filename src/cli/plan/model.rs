@@ -116,6 +116,7 @@ impl<L: Fn(BrokerId, &BTreeSet<BrokerId>) -> Vec<BlockReport>> Model<'_, L> {
             pod.uid += "+";
             pod.hash = Some(hash.clone());
             (pod.ready, pod.deleting, pod.asked, pod.allow_unavailable) = (true, false, false, false);
+            (pod.since, pod.ready_since) = (Some(seen.now), Some(seen.now));
         }
         if let Some(brokers) = &mut seen.brokers {
             brokers.alive.insert(broker);
@@ -135,8 +136,10 @@ impl<L: Fn(BrokerId, &BTreeSet<BrokerId>) -> Vec<BlockReport>> Model<'_, L> {
         }
         match wait {
             Wait::Paused => self.now.seen.paused = false,
+            Wait::Approval(_) => self.now.seen.options.needs_approval = false,
             Wait::Template => self.now.seen.template_taken = true,
-            Wait::Returning(broker, _) => {
+            Wait::Settling(_) => self.now.seen.now += i64::from(self.now.seen.options.min_ready_seconds),
+            Wait::Returning(broker, _) | Wait::Overdue(broker, _) => {
                 let hash = self.now.seen.desired.clone();
                 self.returns(broker, hash);
             }
@@ -152,7 +155,7 @@ impl<L: Fn(BrokerId, &BTreeSet<BrokerId>) -> Vec<BlockReport>> Model<'_, L> {
                 self.foretold.held_by = Some(broker);
                 return false;
             }
-            Wait::Refused | Wait::Report | Wait::Permits => return false,
+            Wait::HeldBack | Wait::Refused | Wait::Report | Wait::Permits => return false,
         }
         true
     }
@@ -247,6 +250,19 @@ mod tests {
         let foretold = plan(paused, &[], &[], &[]);
         assert_eq!(foretold.waits, [Wait::Paused, Wait::Template]);
         assert_eq!(foretold.restarts.len(), 3);
+    }
+
+    #[test]
+    fn what_the_spec_has_a_rollout_wait_for_is_told_and_passes() {
+        let mut seen = outdated();
+        seen.options.needs_approval = true;
+        (seen.options.min_ready_seconds, seen.now) = (60, 1_000);
+        let foretold = plan(seen.clone(), &[], &[], &[]);
+        assert_eq!(foretold.waits, [Wait::Approval(BrokerId(2))]);
+        assert_eq!(order_of(&foretold), [(2, None), (3, None), (1, None)]);
+        (seen.options.needs_approval, seen.options.from_broker) = (false, 3);
+        let foretold = plan(seen, &[], &[], &[]);
+        assert_eq!((order_of(&foretold), left(&foretold)), (vec![(3, None)], vec![]));
     }
 
     #[test]

@@ -114,6 +114,16 @@ fn why(broker: &Planned) -> String {
 pub(super) fn wait(wait: &Wait) -> String {
     match wait {
         Wait::Paused => "a person: spec.rollout.paused is set".to_owned(),
+        Wait::Approval(broker) => format!(
+            "a person's approval, for broker {broker} next: spec.rollout.approval is Manual (kubectl chronik restart {broker})"
+        ),
+        Wait::HeldBack => "a person: spec.rollout.fromBroker holds the lower brokers back".to_owned(),
+        Wait::Settling(broker) => {
+            format!("broker {broker}, which has not been ready for spec.rollout.minReadySeconds")
+        }
+        Wait::Overdue(broker, permit) => {
+            format!("broker {broker}, which has not returned in time (permit {})", permit.0)
+        }
         Wait::Report | Wait::Permits => "the brokers' word".to_owned(),
         Wait::Template => "Kubernetes, which has not taken the spec's pod template yet".to_owned(),
         Wait::Stopping(broker) => format!("broker {broker}, whose pod is being deleted"),
