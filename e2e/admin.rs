@@ -39,6 +39,11 @@ pub fn patch(address: SocketAddr, path: &str, body: &Value) -> Result<Answer, St
     ask(address, "PATCH", path, &body.to_string())
 }
 
+/// `PUT path` with a JSON body.
+pub fn put(address: SocketAddr, path: &str, body: &Value) -> Result<Answer, String> {
+    ask(address, "PUT", path, &body.to_string())
+}
+
 /// `DELETE path`.
 pub fn delete(address: SocketAddr, path: &str) -> Result<Answer, String> {
     ask(address, "DELETE", path, "")

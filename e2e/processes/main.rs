@@ -22,6 +22,7 @@ mod racks;
 mod recovery;
 mod replaced_disks;
 mod rounds;
+mod scaling;
 mod scenarios;
 mod snapshots;
 mod steady;

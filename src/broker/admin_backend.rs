@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use chronik_core::ids::{GroupId, TopicId};
+use chronik_core::ids::{BrokerId, GroupId, TopicId};
 use chronik_core::metadata::{
     AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal,
-    RefusalCode, TopicRef, TopicReplicas,
+    RefusalCode, SetStanding, Standing, TopicRef, TopicReplicas, UnregisterBroker,
 };
 use chronik_core::restart::PermitId;
 use chronik_core::view::{
@@ -58,7 +58,7 @@ impl AdminOf {
         self.local.proposer.propose(command, PATIENCE).await.map(drop).map_err(problem)
     }
 
-    fn alive(&self) -> BTreeSet<chronik_core::ids::BrokerId> {
+    fn alive(&self) -> BTreeSet<BrokerId> {
         let cluster = self.local.cluster();
         cluster.brokers().map(|broker| broker.id).filter(|id| self.local.reports.is_alive(*id)).collect()
     }
@@ -247,6 +247,18 @@ impl AdminBackend for AdminOf {
         self.local.engine.drain().await;
     }
 
+    async fn set_standing(&self, broker: BrokerId, standing: Standing) -> Result<(), Problem> {
+        self.propose(Command::SetStanding(SetStanding { broker, standing })).await?;
+        tracing::info!(%broker, standing = standing.as_str(), "set a broker's standing");
+        Ok(())
+    }
+
+    async fn unregister(&self, broker: BrokerId) -> Result<(), Problem> {
+        self.propose(Command::UnregisterBroker(UnregisterBroker { broker })).await?;
+        tracing::warn!(%broker, "unregistered a broker");
+        Ok(())
+    }
+
     fn permits(&self) -> PermitsReport {
         self.restarts.report()
     }
@@ -292,7 +304,9 @@ fn refused(refusal: Refusal) -> Problem {
         RefusalCode::TopicExists => StatusCode::CONFLICT,
         // It passes, and is not the fault of what was asked for.
         RefusalCode::PermitOpen => StatusCode::SERVICE_UNAVAILABLE,
-        RefusalCode::UnknownTopic | RefusalCode::UnknownTopicId => StatusCode::NOT_FOUND,
+        RefusalCode::UnknownTopic | RefusalCode::UnknownTopicId | RefusalCode::UnknownBroker => {
+            StatusCode::NOT_FOUND
+        }
         _ => StatusCode::BAD_REQUEST,
     };
     let message = refusal.to_string();

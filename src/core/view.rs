@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BrokerId, ClusterId, Generation, GroupId, LogIndex, Offset, Term, TopicId};
-use crate::metadata::Recovery;
+use crate::metadata::{Recovery, Standing};
 
 mod permits;
 mod recovery;
@@ -100,8 +100,25 @@ pub struct BrokerReport {
     pub leaders: u32,
     /// Replicas assigned to it.
     pub replicas: u32,
+    /// What shall become of them.
+    #[serde(default)]
+    pub standing: Standing,
+    /// Partitions with a replica there that comes or goes because of that, or because somebody else moves it meanwhile.
+    #[serde(default)]
+    pub moving: u32,
+    /// What keeps a broker from leaving, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
     /// The data folder it registered with.
     pub disk: String,
+}
+
+/// `PUT /v1/brokers/{id}/standing`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandingBody {
+    /// What shall become of the broker's replicas.
+    pub standing: Standing,
 }
 
 /// One registered listener.

@@ -1,6 +1,7 @@
 //! The admin API: HTTP and JSON beside the Kafka port. Knows requests and answers; what they mean is the backend's.
 
 mod answer;
+mod brokers;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod permits;
@@ -17,7 +18,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chronik_core::ids::GroupId;
+use chronik_core::ids::{BrokerId, GroupId};
+use chronik_core::metadata::Standing;
 use chronik_core::restart::PermitId;
 use chronik_core::view::{
     ClusterReport, PermitAnswer, PermitBody, PermitRefused, PermitsReport, PodBody, RecoverBody,
@@ -70,6 +72,14 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn delete(&self, name: String) -> impl Future<Output = Result<(), Problem>> + Send;
     /// Moves leaderships away from this broker.
     fn drain(&self) -> impl Future<Output = ()> + Send;
+    /// Says what shall become of a broker's replicas.
+    fn set_standing(
+        &self,
+        broker: BrokerId,
+        standing: Standing,
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
+    /// Takes a broker out of the cluster that is gone and has no replicas.
+    fn unregister(&self, broker: BrokerId) -> impl Future<Output = Result<(), Problem>> + Send;
     /// Permits to stop that are open.
     fn permits(&self) -> PermitsReport;
     /// Asks whether a broker may stop.

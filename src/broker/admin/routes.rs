@@ -10,14 +10,14 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::answer::Problem;
-use super::{Admin, AdminBackend, ConfigChanges, MAX_LARGE_ANSWERS, TURN, permits, watch};
+use super::{Admin, AdminBackend, ConfigChanges, MAX_LARGE_ANSWERS, TURN, brokers, permits, watch};
 
 /// Longest request body.
 const MAX_BODY: usize = 1 << 20;
@@ -72,9 +72,11 @@ pub(super) fn router<B: AdminBackend>(admin: Arc<Admin<B>>) -> Router {
         .route("/metrics", get(metrics::<B>))
         .route("/v1/cluster", get(cluster::<B>))
         .route("/v1/topics", get(topics::<B>).post(create::<B>))
-        .route("/v1/topics/{name}", get(topic::<B>).patch(alter::<B>).delete(delete::<B>))
+        .route("/v1/topics/{name}", get(topic::<B>).patch(alter::<B>).delete(delete_topic::<B>))
         .route("/v1/watch", get(watch::watch::<B>))
         .route("/v1/drain", post(drain::<B>))
+        .route("/v1/brokers/{id}", delete(brokers::unregister::<B>))
+        .route("/v1/brokers/{id}/standing", put(brokers::set_standing::<B>))
         .route("/v1/permits", get(permits::open::<B>).post(permits::ask::<B>))
         .route("/v1/permits/{id}/begin", post(permits::begin::<B>))
         .route("/v1/permits/{id}/abort", post(permits::abort::<B>))
@@ -169,7 +171,7 @@ async fn alter<B: AdminBackend>(
     Ok(Json(report).into_response())
 }
 
-async fn delete<B: AdminBackend>(State(admin): Shared<B>, name: Named) -> Result<Response, Problem> {
+async fn delete_topic<B: AdminBackend>(State(admin): Shared<B>, name: Named) -> Result<Response, Problem> {
     admin.backend.delete(named(name)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -195,7 +197,7 @@ async fn recover<B: AdminBackend>(State(admin): Shared<B>, body: Sent) -> Result
 async fn unknown_path(uri: axum::http::Uri) -> Problem {
     let message = format!(
         "no such path: {}; there are /livez, /readyz, /metrics, /v1/cluster, /v1/topics, /v1/topics/NAME, \
-         /v1/watch, /v1/drain, /v1/permits and /v1/recovery",
+         /v1/watch, /v1/drain, /v1/brokers/ID, /v1/brokers/ID/standing, /v1/permits and /v1/recovery",
         uri.path()
     );
     Problem::new(StatusCode::NOT_FOUND, "unknown_path", message)

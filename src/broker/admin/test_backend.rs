@@ -10,7 +10,8 @@ use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, GroupId, Incarnation, ReplicaId, TopicId};
 use chronik_core::metadata::{
     AlterTopicConfigs, Applied, Broker, ChangePermit, ClusterState, Command, CreatePartitions, CreateTopic,
-    DeleteTopic, FeatureRange, Listener, NewPartitions, RefusalCode, TopicRef, TopicReplicas,
+    DeleteTopic, FeatureRange, Listener, NewPartitions, RefusalCode, SetStanding, Standing, TopicRef,
+    TopicReplicas, UnregisterBroker,
 };
 use chronik_core::restart::{Leave, PermitId};
 use chronik_core::view::{
@@ -171,7 +172,7 @@ impl TestBackend {
         self.applied(command).into_result().map(drop).map_err(|refusal| {
             let status = match refusal.code {
                 RefusalCode::TopicExists => StatusCode::CONFLICT,
-                RefusalCode::UnknownTopic => StatusCode::NOT_FOUND,
+                RefusalCode::UnknownTopic | RefusalCode::UnknownBroker => StatusCode::NOT_FOUND,
                 _ => StatusCode::BAD_REQUEST,
             };
             let message = refusal.to_string();
@@ -268,6 +269,14 @@ impl AdminBackend for Arc<TestBackend> {
 
     async fn drain(&self) {
         self.drains.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn set_standing(&self, broker: BrokerId, standing: Standing) -> Result<(), Problem> {
+        self.apply(Command::SetStanding(SetStanding { broker, standing }))
+    }
+
+    async fn unregister(&self, broker: BrokerId) -> Result<(), Problem> {
+        self.apply(Command::UnregisterBroker(UnregisterBroker { broker }))
     }
 
     fn permits(&self) -> PermitsReport {

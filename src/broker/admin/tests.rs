@@ -234,6 +234,28 @@ async fn connections_are_bounded_and_those_that_stand_still_are_closed() {
 }
 
 #[tokio::test]
+async fn a_broker_leaves_and_is_taken_out() {
+    let (_server, at, _backend) = start().await;
+    let standing = |word: &str| json!({"standing": word}).to_string();
+    for _ in 0..2 {
+        let (status, _) = request(&at, "PUT", "/v1/brokers/3/standing", &standing("leaving")).await;
+        assert_eq!(status, 204, "also when it is so already");
+    }
+    let (_, answer) = request(&at, "GET", "/v1/cluster", "").await;
+    let told: Value = serde_json::from_str(&answer).unwrap();
+    let standings: Vec<&Value> = [0, 2].iter().map(|at| &told["brokers"][at]["standing"]).collect();
+    assert_eq!(standings, ["settled", "leaving"]);
+    let (status, answer) = request(&at, "PUT", "/v1/brokers/3/standing", &standing("gone")).await;
+    assert!(status == 400 && error(&answer)["message"].as_str().unwrap().contains("settled"), "{answer}");
+    let (status, answer) = request(&at, "PUT", "/v1/brokers/9/standing", &standing("leaving")).await;
+    assert_eq!((status, error(&answer)["code"].as_str()), (404, Some("unknown_broker")));
+    assert_eq!(request(&at, "DELETE", "/v1/brokers/3", "").await.0, 204);
+    let (status, answer) = request(&at, "DELETE", "/v1/brokers/3", "").await;
+    assert_eq!((status, error(&answer)["code"].as_str()), (404, Some("unknown_broker")));
+    assert_eq!(request(&at, "DELETE", "/v1/brokers/x", "").await.0, 400);
+}
+
+#[tokio::test]
 async fn permits_are_asked_for_begun_aborted_and_listed() {
     let (_server, at, _backend) = start().await;
     let asked = json!({"broker": 2, "podUid": "uid-2", "reason": "rollout"}).to_string();

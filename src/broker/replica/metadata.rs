@@ -47,6 +47,8 @@ pub(super) struct Metadata {
     heard: BTreeMap<ReplicaId, BrokerId>,
     /// What was committed at the last tick.
     committed: LogIndex,
+    /// Term of the last entry that was applied.
+    applied_term: Term,
     /// The log's end when it was opened, its term, and the next replica id to be given as of then.
     known_at_start: LogIndex,
     term_at_start: Term,
@@ -81,6 +83,7 @@ impl Metadata {
             founders,
             heard: BTreeMap::new(),
             committed: 0,
+            applied_term: 0,
             role: GroupRole { term: 0, leads: false, leader: None },
             pending: BTreeMap::new(),
             called_for: HashSet::new(),
@@ -164,6 +167,11 @@ impl Metadata {
     /// What was committed at the last tick.
     pub(super) fn committed_before(&self) -> LogIndex {
         self.committed
+    }
+
+    /// Term of the last entry that was applied since the start.
+    pub(super) fn applied_term(&self) -> Term {
+        self.applied_term
     }
 
     /// Replicas with an id below this were there before this start.
@@ -258,6 +266,8 @@ impl Metadata {
                 self.state.validate_complete_reassignment(&done).is_ok()
             }
             Ok(Command::ReplaceReplica(wanted)) => self.state.validate_replace_replica(&wanted).is_ok(),
+            Ok(Command::AlterReassignment(wanted)) => self.state.validate_alter_reassignment(&wanted).is_ok(),
+            Ok(Command::SetStanding(wanted)) => self.state.standing(wanted.broker) != wanted.standing,
             _ => false,
         };
         if fits && group.propose(EntryKind::Command, bytes.clone(), 0).is_ok() {
@@ -283,6 +293,7 @@ impl Metadata {
         for entry in committed {
             // A later leader's entry stands behind everything that was ever committed before it.
             self.caught_up |= entry.index >= self.known_at_start || entry.term > self.term_at_start;
+            self.applied_term = entry.term;
             if entry.kind != EntryKind::Command {
                 continue;
             }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use chronik_core::balance::{self, Progress};
 use chronik_core::config::{TopicConfig, TopicDefaults};
 use chronik_core::ids::{BrokerId, ClusterId};
-use chronik_core::metadata::{Partition, Topic};
+use chronik_core::metadata::{Broker, ClusterState, Partition, Topic};
 use chronik_core::replication::high_watermark::effective_min_isr;
 use chronik_core::view::{
     BrokerReport, ClusterReport, FollowerLag, ListenerReport, PartitionReport, PartitionState,
@@ -183,20 +184,18 @@ impl Reports {
             metadata_leader: *self.shared.metadata_leader.borrow(),
             metadata_voters: self.shared.metadata_voters.borrow().clone(),
             metadata_index: state.applied(),
-            brokers: state.brokers().map(|broker| self.broker(broker, &reports)).collect(),
+            brokers: state.brokers().map(|broker| self.broker(&state, broker, &reports)).collect(),
             partitions: totals(&reports),
             generation: state.generation(),
             recoveries: state.recoveries().to_vec(),
         }
     }
 
-    fn broker(
-        &self,
-        broker: &chronik_core::metadata::Broker,
-        partitions: &[PartitionReport],
-    ) -> BrokerReport {
+    fn broker(&self, state: &ClusterState, broker: &Broker, partitions: &[PartitionReport]) -> BrokerReport {
         let leads = |report: &&PartitionReport| report.leader == Some(broker.id);
         let holds = |report: &&PartitionReport| report.replicas.contains(&broker.id);
+        let heard = state.brokers().map(|broker| broker.id).filter(|id| self.shared.liveness.is_up(*id));
+        let Progress { moving, blocked } = balance::progress(state, &heard.collect(), broker.id);
         BrokerReport {
             id: broker.id,
             alive: self.shared.liveness.is_up(broker.id),
@@ -212,6 +211,9 @@ impl Reports {
             version: broker.version.clone(),
             leaders: partitions.iter().filter(leads).count() as u32,
             replicas: partitions.iter().filter(holds).count() as u32,
+            standing: state.standing(broker.id),
+            moving,
+            blocked,
             disk: broker.disk.to_string(),
         }
     }
@@ -243,7 +245,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use chronik_core::ids::{DiskId, Incarnation, ReplicaId};
-    use chronik_core::metadata::{Broker, ClusterState, Command, FeatureRange, Listener};
+    use chronik_core::metadata::{Command, FeatureRange, Listener};
     use tokio::sync::watch;
     use uuid::Uuid;
 

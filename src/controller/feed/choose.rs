@@ -30,6 +30,7 @@ fn alive(report: &ClusterReport) -> usize {
 pub(crate) mod tests {
     use super::*;
     use chronik_core::ids::BrokerId;
+    use chronik_core::metadata::Standing;
     use chronik_core::view::{BrokerReport, PartitionTotals};
 
     pub(crate) fn report(broker: u32, leader: Option<u32>, alive: &[bool]) -> ClusterReport {
@@ -41,6 +42,9 @@ pub(crate) mod tests {
             version: String::new(),
             leaders: 0,
             replicas: 0,
+            standing: Standing::Settled,
+            moving: 0,
+            blocked: None,
             disk: String::new(),
         });
         ClusterReport {

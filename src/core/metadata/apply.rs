@@ -8,6 +8,7 @@ use super::command::{Command, CreateTopic};
 use super::limits;
 use super::names::collision_key;
 use super::refusal::Refusal;
+use super::standing::Standing;
 use super::state::{ClusterState, Partition, Replica, Topic};
 use super::validate::Assignments;
 use crate::ids::{BrokerId, Generation, GroupId, LogIndex, ReplicaId, TopicId};
@@ -26,6 +27,15 @@ pub enum Applied {
     BrokerUnregistered {
         /// Which.
         broker: BrokerId,
+    },
+    /// The broker's standing is as asked.
+    StandingSet {
+        /// Whose.
+        broker: BrokerId,
+        /// What it is.
+        standing: Standing,
+        /// False if it was so before.
+        changed: bool,
     },
     /// The topic exists.
     TopicCreated {
@@ -145,6 +155,7 @@ impl ClusterState {
         match command {
             Command::RegisterBroker(broker) => self.register(broker),
             Command::UnregisterBroker(wanted) => self.unregister(wanted),
+            Command::SetStanding(wanted) => self.set_standing(wanted),
             Command::CreateTopic(wanted) => self.create_topic(wanted),
             Command::DeleteTopic(wanted) => {
                 let topic = self.validate_delete_topic(wanted)?;

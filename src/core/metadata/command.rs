@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use super::standing::Standing;
 use super::state::Broker;
 use crate::ids::{
     BrokerId, DiskId, Generation, GroupId, Incarnation, LogIndex, Offset, ReplicaId, Term, TopicId,
@@ -18,6 +19,8 @@ pub enum Command {
     RegisterBroker(Broker),
     /// Takes a broker that hosts nothing out of the cluster, and its disk for ever.
     UnregisterBroker(UnregisterBroker),
+    /// Says what shall become of a broker's replicas.
+    SetStanding(SetStanding),
     /// Creates a topic.
     CreateTopic(CreateTopic),
     /// Deletes a topic.
@@ -50,6 +53,16 @@ pub enum Command {
 pub struct UnregisterBroker {
     /// Which.
     pub broker: BrokerId,
+}
+
+/// See [`Command::SetStanding`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetStanding {
+    /// Whose.
+    pub broker: BrokerId,
+    /// What it is from now on.
+    pub standing: Standing,
 }
 
 /// A topic, by name or by id.
@@ -309,7 +322,8 @@ mod kind {
     pub(super) const COMPLETE_REASSIGNMENT: u16 = 9;
     pub(super) const REPLACE_REPLICA: u16 = 10;
     pub(super) const UNREGISTER_BROKER: u16 = 11;
-    // 12 to 19 are left to changes of brokers.
+    pub(super) const SET_STANDING: u16 = 12;
+    // 13 to 19 are left to changes of brokers.
     pub(super) const RECOVER_METADATA: u16 = 20;
     pub(super) const RECOVER_PARTITION: u16 = 21;
     pub(super) const CHANGE_PERMIT: u16 = 22;
@@ -321,6 +335,7 @@ impl Command {
         match self {
             Self::RegisterBroker(body) => framed(kind::REGISTER_BROKER, body),
             Self::UnregisterBroker(body) => framed(kind::UNREGISTER_BROKER, body),
+            Self::SetStanding(body) => framed(kind::SET_STANDING, body),
             Self::CreateTopic(body) => framed(kind::CREATE_TOPIC, body),
             Self::DeleteTopic(body) => framed(kind::DELETE_TOPIC, body),
             Self::CreatePartitions(body) => framed(kind::CREATE_PARTITIONS, body),
@@ -351,6 +366,7 @@ impl Command {
         let command = match kind {
             kind::REGISTER_BROKER => serde_json::from_slice(body).map(Self::RegisterBroker),
             kind::UNREGISTER_BROKER => serde_json::from_slice(body).map(Self::UnregisterBroker),
+            kind::SET_STANDING => serde_json::from_slice(body).map(Self::SetStanding),
             kind::CREATE_TOPIC => serde_json::from_slice(body).map(Self::CreateTopic),
             kind::DELETE_TOPIC => serde_json::from_slice(body).map(Self::DeleteTopic),
             kind::CREATE_PARTITIONS => serde_json::from_slice(body).map(Self::CreatePartitions),

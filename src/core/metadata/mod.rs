@@ -16,6 +16,7 @@ mod recovery;
 mod refusal;
 mod register;
 mod snapshot;
+mod standing;
 mod state;
 mod validate;
 pub mod voters;
@@ -24,13 +25,15 @@ pub use apply::Applied;
 pub use command::{
     AllocateProducerIds, AlterReassignment, AlterTopicConfigs, ChangePermit, Command, CompleteReassignment,
     CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, RecoverMetadata,
-    RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas, UnregisterBroker,
+    RecoverPartition, ReplaceReplica, SetFeatureLevel, SetStanding, TopicRef, TopicReplicas,
+    UnregisterBroker,
 };
 pub use names::{collision_key, validate_topic_name};
 pub use placement::{Candidate, place};
 pub use recovery::{Recovered, Recovery, Survivor};
 pub use refusal::{Refusal, RefusalCode};
 pub use snapshot::SnapshotError;
+pub use standing::Standing;
 pub use state::{Broker, ClusterState, FeatureRange, Listener, Partition, Reassignment, Replica, Topic};
 pub use validate::Assignments;
 

@@ -95,7 +95,10 @@ impl ClusterState {
             | Command::ReplaceReplica(_)
             | Command::RecoverMetadata(_)
             | Command::RecoverPartition(_) => true,
-            Command::AllocateProducerIds(_) | Command::SetFeatureLevel(_) | Command::ChangePermit(_) => false,
+            Command::SetStanding(_)
+            | Command::AllocateProducerIds(_)
+            | Command::SetFeatureLevel(_)
+            | Command::ChangePermit(_) => false,
         }
     }
 

@@ -47,6 +47,11 @@ impl ClusterState {
             }
             None => original(partition)?.into_iter().map(Place::Present).collect(),
         };
+        for place in &places {
+            if let Place::New(broker) = place {
+                self.validate_new_replica(&format!("replicas of partition {}", partition.number), *broker)?;
+            }
+        }
         let added = places.iter().filter(|place| matches!(place, Place::New(_))).count();
         self.validate_more_replicas(partition, added)?;
         if places.len() < partition.target().len() {

@@ -77,6 +77,7 @@ impl ClusterState {
         if let Some(broker) = self.brokers.remove(&wanted.broker) {
             self.retire(broker.disk, broker.id);
             self.permits.forget(broker.id);
+            self.standings.remove(&broker.id);
         }
         Ok(Applied::BrokerUnregistered { broker: wanted.broker })
     }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::limits;
 use super::recovery::Recovery;
+use super::standing::Standing;
 use super::state::{Broker, ClusterState, Partition, Reassignment, Topic};
 use crate::ids::{BrokerId, ClusterId, DiskId, Generation, GroupId, LogIndex, ReplicaId};
 use crate::restart::Permits;
 
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +27,7 @@ pub(super) struct Snapshot {
     next_producer_id: i64,
     brokers: Vec<Broker>,
     retired: BTreeMap<DiskId, BrokerId>,
+    standings: BTreeMap<BrokerId, Standing>,
     topics: Vec<Topic>,
     generation: Generation,
     given_before: ReplicaId,
@@ -59,6 +61,7 @@ impl From<ClusterState> for Snapshot {
             next_producer_id: state.next_producer_id,
             brokers: state.brokers.into_values().map(Arc::unwrap_or_clone).collect(),
             retired: Arc::unwrap_or_clone(state.retired),
+            standings: state.standings,
             topics: state.topics.into_values().map(Arc::unwrap_or_clone).collect(),
             generation: state.generation,
             given_before: state.given_before,
@@ -86,6 +89,7 @@ impl TryFrom<Snapshot> for ClusterState {
             recoveries: stored.recoveries,
             permits: stored.permits,
             retired: Arc::new(stored.retired),
+            standings: stored.standings,
             ..ClusterState::new(stored.cluster)
         };
         for broker in stored.brokers {
@@ -169,6 +173,12 @@ impl ClusterState {
             if shared || !disks.insert(broker.disk) {
                 return Err(format!("broker {} shares its disk or metadata replica", broker.id));
             }
+        }
+        let odd = |(id, standing): (&BrokerId, &Standing)| {
+            !self.brokers.contains_key(id) || *standing == Standing::Settled
+        };
+        if self.standings.iter().any(odd) {
+            return Err("a standing is that of no broker, or none".into());
         }
         Ok(replicas)
     }

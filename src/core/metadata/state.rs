@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::limits;
 use super::recovery::{Recovery, Survivor};
 use super::snapshot::Snapshot;
+use super::standing::Standing;
 use crate::ids::{
     BrokerId, ClusterId, DiskId, Generation, GroupId, Incarnation, LogIndex, ReplicaId, TopicId,
 };
@@ -197,6 +198,8 @@ pub struct ClusterState {
     pub(super) brokers: BTreeMap<BrokerId, Arc<Broker>>,
     /// Disks that lost their place for ever, each with the broker it was registered for.
     pub(super) retired: Arc<BTreeMap<DiskId, BrokerId>>,
+    /// Of the brokers that are not settled.
+    pub(super) standings: BTreeMap<BrokerId, Standing>,
     pub(super) topics: BTreeMap<TopicId, Arc<Topic>>,
     pub(super) names: BTreeMap<String, TopicId>,
     /// Collision key of each name: `a.b` and `a_b` have the same.
@@ -223,6 +226,7 @@ impl ClusterState {
             next_producer_id: 0,
             brokers: BTreeMap::new(),
             retired: Arc::default(),
+            standings: BTreeMap::new(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),

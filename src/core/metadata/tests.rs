@@ -12,6 +12,7 @@ mod permits;
 mod reassignments;
 mod recoveries;
 mod registrations;
+mod standings;
 
 fn disk(number: u32) -> DiskId {
     DiskId(Uuid::from_u128(0xd15c_0000 + u128::from(number)))
@@ -450,6 +451,10 @@ fn commands() -> impl Strategy<Value = Command> {
             Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes })
         }),
         (0u32..6).prop_map(|id| Command::UnregisterBroker(UnregisterBroker { broker: BrokerId(id) })),
+        (0u32..6, prop_oneof![Just(Standing::Settled), Just(Standing::Joining), Just(Standing::Leaving)])
+            .prop_map(|(id, standing)| {
+                Command::SetStanding(SetStanding { broker: BrokerId(id), standing })
+            }),
         (0u32..6).prop_map(|id| Command::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(id) })),
         (0u16..4).prop_map(|level| Command::SetFeatureLevel(SetFeatureLevel { level })),
     ]
@@ -475,7 +480,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..12) {
+    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
         let _ = Command::decode(&bytes);
         let _ = Command::decode(&[&[0, kind, 1], &bytes[..]].concat());
     }

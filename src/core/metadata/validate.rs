@@ -170,11 +170,16 @@ impl ClusterState {
     }
 
     fn replication_factor(&self, wanted: i32) -> Result<usize, Refusal> {
-        let most = self.brokers.len().min(limits::REPLICATION_FACTOR);
+        let (registered, staying) = (self.brokers.len(), self.staying());
+        let most = staying.min(limits::REPLICATION_FACTOR);
         match usize::try_from(wanted) {
             Ok(factor) if (1..=most).contains(&factor) => Ok(factor),
             _ => {
-                let allowed = format!("1 to {most}, as {} brokers are registered", self.brokers.len());
+                let leave = match registered - staying {
+                    0 => String::new(),
+                    leave => format!(" and {leave} of them leave"),
+                };
+                let allowed = format!("1 to {most}, as {registered} brokers are registered{leave}");
                 let code = RefusalCode::InvalidReplicationFactor;
                 Err(Refusal::new(code, "replication factor", wanted, allowed))
             }
@@ -203,6 +208,7 @@ impl ClusterState {
     fn place(&self, partitions: usize, factor: usize, alive: &BTreeSet<BrokerId>) -> Assignments {
         let candidates: Vec<Candidate<'_>> = self
             .brokers()
+            .filter(|broker| !self.leaves(broker.id))
             .map(|broker| Candidate {
                 id: broker.id,
                 rack: broker.rack.as_deref(),
@@ -219,8 +225,17 @@ impl ClusterState {
         for (at, brokers) in assignments.iter().enumerate() {
             let field = format!("replicas of partition {}", first + at);
             self.validate_replicas(&field, brokers, factor)?;
+            brokers.iter().try_for_each(|broker| self.validate_new_replica(&field, *broker))?;
         }
         self.validate_growth(assignments.len(), factor)
+    }
+
+    /// A broker that leaves gets no new replica.
+    pub(super) fn validate_new_replica(&self, field: &str, broker: BrokerId) -> Result<(), Refusal> {
+        if self.leaves(broker) {
+            return Err(refuse_assignment(field, broker, "brokers that stay only, and this one leaves"));
+        }
+        Ok(())
     }
 
     pub(super) fn validate_replicas(

@@ -14,6 +14,8 @@ pub struct Candidate<'a> {
     /// Whether its broker is heard, on the disk with that replica.
     pub alive: bool,
     /// Its broker hands over what it leads, because it is to stop.
+    pub draining: bool,
+    /// Its broker is to be taken out of the cluster.
     pub leaving: bool,
 }
 
@@ -30,9 +32,10 @@ pub fn voters_for(brokers: usize) -> usize {
 /// are added, from racks without a voter first. If there are too few for the number of brokers, fewer vote, but no fewer
 /// than now: then what is there stays, also a replica that no broker has any more.
 ///
-/// A sole voter moves away from a broker that is to stop.
+/// A sole voter moves away from a broker that is to stop. A broker that leaves the cluster counts no more, and loses its vote
+/// once others can have as many as those that stay call for.
 pub fn choose(candidates: &[Candidate<'_>], voters: &[ReplicaId], leader: ReplicaId) -> Vec<ReplicaId> {
-    let most = voters_for(candidates.len());
+    let most = voters_for(candidates.iter().filter(|known| !known.leaving).count().max(1));
     let least = voters.len().min(most);
     let mut counts = (1..=most).rev().step_by(2).take_while(|count| count + 1 >= least + least % 2);
     counts.find_map(|count| fill(candidates, voters, leader, count)).unwrap_or_else(|| voters.to_vec())
@@ -60,14 +63,17 @@ fn fill(
 /// Who comes first; `None` for one that cannot be taken.
 fn rank(known: &Candidate<'_>, voters: &[ReplicaId], leader: ReplicaId, count: usize) -> Option<u8> {
     let votes = voters.contains(&known.replica);
-    if known.leaving && count == 1 {
+    if known.leaving {
+        return votes.then_some(5);
+    }
+    if known.draining && count == 1 {
         return votes.then_some(4);
     }
     match (votes, known.alive) {
         (true, _) if known.replica == leader => Some(0),
         (true, true) => Some(1),
         (true, false) => Some(2),
-        (false, true) => (!known.leaving).then_some(3),
+        (false, true) => (!known.draining).then_some(3),
         (false, false) => None,
     }
 }
@@ -89,6 +95,7 @@ mod tests {
             replica: ReplicaId(id),
             rack: (racks > 0).then(|| NAMES[(id % racks) as usize]),
             alive: !down.contains(&id),
+            draining: false,
             leaving: false,
         };
         (1..=count).map(known).collect()
@@ -136,34 +143,57 @@ mod tests {
     #[test]
     fn a_sole_voter_leaves_a_broker_that_is_to_stop() {
         let mut two = brokers(2, &[], 0);
-        two[0].leaving = true;
+        two[0].draining = true;
         assert_eq!(chosen(&two, &[1], 1), [2]);
         two[1].alive = false;
         assert_eq!(chosen(&two, &[1], 1), [1], "nobody could take over");
         let mut three = brokers(3, &[], 0);
-        three[0].leaving = true;
+        three[0].draining = true;
         assert_eq!(chosen(&three, &[1, 2, 3], 1), [1, 2, 3], "the others do without it for a while");
+    }
+
+    #[test]
+    fn a_broker_that_leaves_the_cluster_loses_its_vote_to_another() {
+        let leaving = |count, id: usize, down: &[u64]| {
+            let mut candidates = brokers(count, down, 0);
+            candidates[id - 1].leaving = true;
+            candidates
+        };
+        assert_eq!(chosen(&leaving(4, 3, &[]), &[1, 2, 3], 1), [1, 2, 4]);
+        assert_eq!(chosen(&leaving(4, 3, &[]), &[1, 2, 3], 3), [1, 2, 4], "also if it leads");
+        assert_eq!(chosen(&leaving(4, 3, &[4]), &[1, 2, 3], 1), [1, 2, 3], "nobody else could have it");
+        assert_eq!(chosen(&leaving(5, 5, &[]), &[1, 2, 3, 4, 5], 5), [1, 2, 3], "four need three");
+        assert_eq!(chosen(&leaving(3, 3, &[]), &[1, 2, 3], 2), [2], "two need one");
+        assert_eq!(chosen(&leaving(2, 2, &[]), &[2], 2), [1]);
+        assert_eq!(chosen(&leaving(2, 2, &[1]), &[2], 2), [2]);
+        assert_eq!(chosen(&leaving(4, 4, &[]), &[1, 2, 3], 1), [1, 2, 3], "it had none");
     }
 
     proptest! {
         #[test]
         fn a_choice_is_odd_stable_and_made_of_who_may_vote(
             count in 1u64..9, down in prop::collection::btree_set(1u64..9, 0..5), racks in 0u64..4,
-            leaving in prop::option::of(1u64..9), voters in prop::collection::btree_set(1u64..12, 1..6),
+            draining in prop::option::of(1u64..9), leaving in prop::option::of(1u64..9), voters in prop::collection::btree_set(1u64..12, 1..6),
         ) {
             let down: Vec<u64> = down.into_iter().collect();
             let mut candidates = brokers(count, &down, racks);
-            candidates.iter_mut().for_each(|known| known.leaving = leaving == Some(known.replica.0));
+            for known in &mut candidates {
+                known.draining = draining == Some(known.replica.0);
+                known.leaving = leaving == Some(known.replica.0);
+            }
             let voters: Vec<u64> = voters.into_iter().collect();
             let leader = *voters.iter().find(|id| **id <= count && !down.contains(id)).unwrap_or(&voters[0]);
             let next = chosen(&candidates, &voters, leader);
-            let most = voters_for(count as usize);
+            let staying = candidates.iter().filter(|known| !known.leaving).count();
+            let most = voters_for(staying.max(1));
             prop_assert!(next == voters || (next.len() % 2 == 1 && next.len() <= most), "{next:?}");
             for id in next.iter().filter(|id| !voters.contains(id)) {
-                prop_assert!(*id <= count && !down.contains(id) && leaving != Some(*id), "{next:?}");
+                prop_assert!(*id <= count && !down.contains(id), "{next:?}");
+                prop_assert!(![draining, leaving].contains(&Some(*id)), "{next:?}");
             }
             let sole = most == 1 || next.len() == 1;
-            prop_assert!(next.contains(&leader) || leader > count || (sole && leaving == Some(leader)), "{next:?}");
+            let goes = (sole && draining == Some(leader)) || leaving == Some(leader);
+            prop_assert!(next.contains(&leader) || leader > count || goes, "{next:?}");
             if next.contains(&leader) {
                 prop_assert_eq!(chosen(&candidates, &next, leader), next.clone(), "another look changes nothing");
             }

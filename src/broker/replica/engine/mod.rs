@@ -4,6 +4,7 @@
 //! that is being gathered; at most one write is under way, so whatever arrives meanwhile shares the next sync.
 //! Here is the round; `groups`, `peers`, `elections`, `quiet` and `writes` hold what happens in it.
 
+mod balance;
 mod confirming;
 mod elections;
 mod groups;
@@ -356,6 +357,7 @@ impl<T: Transport> Engine<T> {
         if check {
             self.return_leaderships();
             self.tell_quarantined();
+            self.balance();
         }
         self.ask_for_wanted();
     }

@@ -105,13 +105,14 @@ fn next_step(
 fn candidates<'a>(
     metadata: &'a Metadata,
     liveness: &Liveness,
-    leaving: Option<BrokerId>,
+    draining: Option<BrokerId>,
 ) -> Vec<Candidate<'a>> {
     let candidate = |(broker, replica, rack)| Candidate {
         replica,
         rack,
         alive: metadata.is_up(replica, liveness),
-        leaving: leaving == Some(broker) || liveness.is_draining(broker),
+        draining: draining == Some(broker) || liveness.is_draining(broker),
+        leaving: metadata.state().leaves(broker),
     };
     metadata.homes().map(candidate).collect()
 }

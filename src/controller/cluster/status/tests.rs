@@ -2,6 +2,7 @@
 
 use chronik_api::rollout::RolloutStatus;
 use chronik_core::ids::BrokerId;
+use chronik_core::metadata::Standing;
 use chronik_core::view::{BrokerReport, PartitionTotals};
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 
@@ -31,6 +32,9 @@ fn report(alive: &[bool]) -> ClusterReport {
         version: String::new(),
         leaders: 0,
         replicas: 0,
+        standing: Standing::Settled,
+        moving: 0,
+        blocked: None,
         disk: String::new(),
     };
     ClusterReport {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::testing::{claim, cluster, settings};
 use chronik_core::ids::BrokerId;
+use chronik_core::metadata::Standing;
 use chronik_core::view::{BrokerReport, ClusterReport, PartitionTotals};
 
 fn check(cluster: &BrokerCluster, found: &Found) -> Result<ValidCluster, String> {
@@ -22,6 +23,9 @@ fn report(leader: Option<u32>, brokers: &[u32]) -> ClusterReport {
         version: String::new(),
         leaders: 0,
         replicas: 0,
+        standing: Standing::Settled,
+        moving: 0,
+        blocked: None,
         disk: String::new(),
     };
     ClusterReport {

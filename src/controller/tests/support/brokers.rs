@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chronik_core::ids::{BrokerId, Generation, TopicId};
+use chronik_core::metadata::Standing;
 use chronik_core::restart::{PermitId, Stage};
 use chronik_core::view::{
     BlockReport, BrokerReport, ClusterReport, PartitionReport, PartitionState, PartitionTotals, PermitAnswer,
@@ -185,6 +186,9 @@ async fn cluster(State(broker): State<Broker>) -> Json<ClusterReport> {
         version: "0.1.0".to_owned(),
         leaders: 0,
         replicas: 0,
+        standing: Standing::Settled,
+        moving: 0,
+        blocked: None,
         disk: format!("disk-{id}"),
     };
     let mut partitions = PartitionTotals::default();
