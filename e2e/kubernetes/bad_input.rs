@@ -34,7 +34,7 @@ fn refused_at_once(world: &World) {
         (topic_with("bad", "topicName: a b"), &["spec.topicName", "\"a b\"", "^[a-zA-Z0-9._-]+$"]),
         (topic_with("bad", "partitions: many"), &["spec.partitions", "\"string\"", "integer"]),
         (topic_with("Bad_Name", "partitions: 1"), &["Bad_Name", "a lowercase RFC 1123 subdomain"]),
-        (cluster_yaml(2), &["spec.replicas may only grow"]),
+        (cluster_yaml(0), &["spec.replicas", "greater than or equal to 1"]),
     ] {
         let error = world.apply(&yaml).expect_err(&yaml);
         assert!(parts.iter().all(|part| error.contains(part)), "{yaml}: {error}");

@@ -23,6 +23,7 @@ mod reading;
 mod release;
 mod rolling;
 mod rollout;
+mod scale;
 mod topics;
 mod uninstall;
 mod upgrade;

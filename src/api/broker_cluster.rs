@@ -64,10 +64,14 @@ use crate::schema;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerClusterSpec {
-    /// Number of brokers. It may only grow for now.
+    /// Number of brokers. If it becomes smaller, the brokers of the highest numbers leave, one at a time: first their
+    /// replicas move to the others.
     #[schemars(range(min = 1, max = 99))]
-    #[x_kube(validation = Rule::new("self >= oldSelf").message("spec.replicas may only grow: brokers cannot be taken away yet"))]
     pub replicas: u32,
+
+    /// Whether replicas move to a broker that has less than half of its share, such as one that has just been added.
+    #[serde(default)]
+    pub rebalance: Rebalance,
 
     /// Image of the brokers; the operator's own default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +117,16 @@ pub struct BrokerClusterSpec {
 
 fn grace() -> u32 {
     60
+}
+
+/// Whether replicas move to a broker that has less than half of its share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Rebalance {
+    /// They do, until it has its share.
+    #[default]
+    Auto,
+    /// Only new partitions use it.
+    Off,
 }
 
 /// When nodes pull an image.
@@ -248,11 +262,15 @@ pub struct BrokerClusterStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub outdated_pods: Vec<String>,
 
-    /// How far their restart is.
+    /// How far a change of the number of brokers is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleStatus>,
+
+    /// How far the restart of outdated pods is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
 
-    /// Ready, Initialised, PodsOutdated, RollingOut, InSync, UnderMinIsr, Offline.
+    /// Ready, Initialised, PodsOutdated, Scaling, RollingOut, InSync, UnderMinIsr, Offline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -272,6 +290,29 @@ pub struct BrokerCounts {
     /// Brokers that the others hear from; absent while no broker answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive: Option<u32>,
+}
+
+/// How far a change of the number of brokers is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ScaleStatus {
+    /// All of it in a few words.
+    pub summary: String,
+    /// What happens now, or what is waited for.
+    pub message: String,
+    /// The broker that leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<u32>,
+    /// Replicas that it still has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas_left: Option<u32>,
+    /// Those of them that move now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moving: Option<u32>,
+    /// What keeps it from leaving, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<String>,
 }
 
 /// A cluster in one word.

@@ -17,6 +17,8 @@ pub const CONFIG_IN_SYNC: &str = "ConfigInSync";
 pub const INITIALISED: &str = "Initialised";
 /// At least one broker pod runs with settings older than the spec's.
 pub const PODS_OUTDATED: &str = "PodsOutdated";
+/// The number of brokers becomes what the spec asks for, or would if nothing stood against it.
+pub const SCALING: &str = "Scaling";
 /// Broker pods are restarted, or would be if the brokers let them go.
 pub const ROLLING_OUT: &str = "RollingOut";
 

@@ -22,6 +22,14 @@ pub fn broker_of(cluster: &str, pod: &str) -> Option<u32> {
     pod.strip_prefix(&stateful_set(cluster))?.strip_prefix('-')?.parse().ok()
 }
 
+/// Name of the volume in a broker's pod that holds its data.
+pub const DATA_VOLUME: &str = "data";
+
+/// The broker whose data is on the volume claim of that name.
+pub fn broker_of_claim(cluster: &str, claim: &str) -> Option<u32> {
+    broker_of(cluster, claim.strip_prefix(DATA_VOLUME)?.strip_prefix('-')?)
+}
+
 /// Name of the headless Service that gives each pod its DNS name.
 pub fn headless(cluster: &str) -> String {
     format!("{cluster}-brokers")

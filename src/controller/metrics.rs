@@ -23,6 +23,8 @@ pub struct Metrics {
     rollout_restarts: IntCounterVec,
     rollout_blocked: IntGaugeVec,
     rollout_overdue: IntGaugeVec,
+    brokers_removed: IntCounterVec,
+    scale_blocked: IntGaugeVec,
     evictions: IntCounterVec,
     leader: IntGauge,
 }
@@ -76,6 +78,16 @@ impl Metrics {
                 &["namespace", "cluster"],
             )
             .expect("a valid name"),
+            brokers_removed: counters(
+                "brokers_removed_total",
+                "Brokers taken out of a cluster that became smaller.",
+                &["namespace", "cluster"],
+            ),
+            scale_blocked: IntGaugeVec::new(
+                opts("scale_blocked", "1 while a broker should leave and cannot."),
+                &["namespace", "cluster"],
+            )
+            .expect("a valid name"),
             evictions: counters(
                 "evictions_total",
                 "Evictions of brokers' pods that were asked about, by outcome.",
@@ -89,7 +101,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.reconcile_seconds.clone()),
@@ -101,6 +113,8 @@ impl Metrics {
             Box::new(self.rollout_restarts.clone()),
             Box::new(self.rollout_blocked.clone()),
             Box::new(self.rollout_overdue.clone()),
+            Box::new(self.brokers_removed.clone()),
+            Box::new(self.scale_blocked.clone()),
             Box::new(self.evictions.clone()),
             Box::new(self.leader.clone()),
         ];
@@ -159,6 +173,16 @@ impl Metrics {
         self.rollout_overdue.with_label_values(&[namespace, cluster]).set(i64::from(overdue));
     }
 
+    /// A broker was taken out of a cluster that became smaller.
+    pub fn broker_removed(&self, namespace: &str, cluster: &str) {
+        self.brokers_removed.with_label_values(&[namespace, cluster]).inc();
+    }
+
+    /// Whether a broker should leave and cannot.
+    pub fn scale_blocked(&self, namespace: &str, cluster: &str, blocked: bool) {
+        self.scale_blocked.with_label_values(&[namespace, cluster]).set(i64::from(blocked));
+    }
+
     /// Kubernetes asked whether a broker's pod may be evicted.
     pub fn eviction(&self, allowed: bool) {
         self.evictions.with_label_values(&[if allowed { "allowed" } else { "refused" }]).inc();
@@ -172,6 +196,8 @@ impl Metrics {
         let _ = self.rollout_restarts.remove_label_values(&labels);
         let _ = self.rollout_blocked.remove_label_values(&labels);
         let _ = self.rollout_overdue.remove_label_values(&labels);
+        let _ = self.brokers_removed.remove_label_values(&labels);
+        let _ = self.scale_blocked.remove_label_values(&labels);
     }
 
     /// This process leads, or does not.
@@ -213,6 +239,8 @@ mod tests {
         metrics.rollout_restarted("shop", "demo");
         metrics.rollout_blocked("shop", "demo", true);
         metrics.rollout_overdue("shop", "demo", true);
+        metrics.broker_removed("shop", "demo");
+        metrics.scale_blocked("shop", "demo", true);
         metrics.eviction(false);
         let text = metrics.text();
         assert!(
@@ -224,7 +252,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"chronik_operator_evictions_total{outcome="refused"} 1"#), "{text}");
-        for series in ["rollout_restarts_total", "rollout_blocked", "rollout_overdue"] {
+        for series in [
+            "rollout_restarts_total",
+            "rollout_blocked",
+            "rollout_overdue",
+            "brokers_removed_total",
+            "scale_blocked",
+        ] {
             let line = format!(r#"chronik_operator_{series}{{cluster="demo",namespace="shop"}} 1"#);
             assert!(text.contains(&line), "{text}");
         }

@@ -1,6 +1,7 @@
 //! The brokers' admin API, as a client: plain HTTP, each call bounded in time and size. It decides nothing.
 
 mod error;
+mod members;
 mod permits;
 mod watch;
 

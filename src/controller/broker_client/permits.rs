@@ -44,6 +44,17 @@ impl BrokerClient {
         self.judged(broker, &path, &PodBody { pod_uid: pod_uid.to_owned() }).await
     }
 
+    /// Ends a permit whose pod was not deleted after all.
+    pub async fn abort_permit(
+        &self,
+        broker: &str,
+        permit: PermitId,
+        pod_uid: &str,
+    ) -> Result<Answered, BrokerError> {
+        let path = format!("/v1/permits/{}/abort", permit.0);
+        self.judged(broker, &path, &PodBody { pod_uid: pod_uid.to_owned() }).await
+    }
+
     async fn judged(&self, broker: &str, path: &str, body: &impl Serialize) -> Result<Answered, BrokerError> {
         let sent = self.exchange(Method::POST, broker, path, json(body), JUDGE_TIMEOUT, ANSWER_BYTES_MAX);
         let (status, body) = sent.await?;

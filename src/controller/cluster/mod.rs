@@ -1,4 +1,4 @@
-//! Reconciles a BrokerCluster: dereference → validate → build → apply → roll out → status. This file is the recipe only.
+//! Reconciles a BrokerCluster: dereference → validate → build → apply → scale → roll out → status. This file is the recipe only.
 
 pub mod apply;
 pub mod build;
@@ -7,6 +7,7 @@ pub mod error;
 pub mod names;
 mod pods;
 pub mod rollout;
+pub mod scale;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,6 +24,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::{Context, cluster_of};
+use crate::events::Happening;
 use crate::feed::{ClusterKey, FeedSpec};
 use error::Error;
 
@@ -52,11 +54,14 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
     }
     let known = as_written(&context, &cluster);
     let told = match &outcome {
-        Ok(built) => Some(roll_out(&context, &known, &key, &found, built).await),
+        Ok(built) => Some(Told {
+            scale: scale(&context, &known, &key, &found, built).await,
+            rollout: roll_out(&context, &known, &key, &found, built).await,
+        }),
         Err(_) => None,
     };
-    let (rollout, settings) = (told.as_ref(), &context.settings);
-    let seen = status::Seen { found: &found, outcome: outcome.as_ref(), rollout, settings };
+    let (told_of, settings) = (told.as_ref(), &context.settings);
+    let seen = status::Seen { found: &found, outcome: outcome.as_ref(), told: told_of, settings };
     let next = status::build(&known, &seen, Timestamp::now());
     let formed = next.initialised && !known.status.as_ref().is_some_and(|status| status.initialised);
     report(&context, &cluster, &next, told.as_ref()).await?;
@@ -64,7 +69,7 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
         let waiting = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
         context.dirty_topics.mark(waiting.map(|topic| ObjectRef::from_obj(&*topic)));
     }
-    let soon = told.and_then(|told| told.pace);
+    let soon = told.and_then(|told| told.pace());
     match outcome {
         Ok(_) if next.phase == Phase::Running => Ok(Action::requeue(soon.unwrap_or(RESYNC))),
         Ok(_) => Ok(Action::requeue(soon.unwrap_or(UNWELL))),
@@ -113,6 +118,45 @@ async fn roll_out(
     told
 }
 
+/// Adds and takes away brokers, as far as the others let it now, and says how far that went.
+async fn scale(
+    context: &Context,
+    cluster: &BrokerCluster,
+    key: &ClusterKey,
+    found: &dereference::Found,
+    built: &Built,
+) -> Option<scale::Told> {
+    if !built.valid.initialised {
+        return None;
+    }
+    let round = scale::advance(context, cluster, key, found).await;
+    let told = scale::tell(&round, &cluster.status.clone().unwrap_or_default());
+    context.metrics.scale_blocked(&key.namespace, &key.name, told.is_blocked());
+    context.events.publish(&cluster.object_ref(&()), round.happenings).await;
+    Some(told)
+}
+
+/// How the changes of a cluster go that take more than one look.
+pub struct Told {
+    /// Of the number of brokers; none before the cluster was formed.
+    pub scale: Option<scale::Told>,
+    /// Of outdated pods.
+    pub rollout: rollout::Told,
+}
+
+impl Told {
+    /// When to look again, if soon.
+    fn pace(&self) -> Option<Duration> {
+        let scale = self.scale.as_ref().and_then(|told| told.pace);
+        scale.into_iter().chain(self.rollout.pace).min()
+    }
+
+    fn happenings(&self) -> Vec<Happening> {
+        let scale = self.scale.iter().flat_map(|told| told.happenings.clone());
+        scale.chain(self.rollout.happenings.clone()).collect()
+    }
+}
+
 /// What status needs to know of a reconcile that went well.
 pub struct Built {
     pub valid: validate::ValidCluster,
@@ -123,7 +167,7 @@ async fn report(
     context: &Context,
     cluster: &BrokerCluster,
     next: &chronik_api::broker_cluster::BrokerClusterStatus,
-    rollout: Option<&rollout::Told>,
+    told: Option<&Told>,
 ) -> Result<(), Error> {
     let before = cluster.status.clone().unwrap_or_default();
     let written = context
@@ -133,8 +177,8 @@ async fn report(
         .map_err(|source| Error::kubernetes("write the status", source))?;
     if written {
         let turned = crate::topic::turned(&before.conditions, &next.conditions);
-        let rollout = rollout.map_or(Vec::new(), |told| told.happenings.clone());
-        context.events.publish(&cluster.object_ref(&()), turned.into_iter().chain(rollout)).await;
+        let told = told.map_or(Vec::new(), Told::happenings);
+        context.events.publish(&cluster.object_ref(&()), turned.into_iter().chain(told)).await;
     }
     Ok(())
 }

@@ -13,17 +13,22 @@ use kube::ResourceExt;
 
 use super::dereference::Found;
 use super::error::Error;
-use super::rollout::Told;
-use super::{Built, names, pods};
+use super::{Built, Told, names, pods};
 use crate::context::Settings;
 
 /// What a status is made from.
 pub struct Seen<'a> {
     pub found: &'a Found,
     pub outcome: Result<&'a Built, &'a Error>,
-    /// How the rollout goes, unless the reconcile did not come that far.
-    pub rollout: Option<&'a Told>,
+    /// How scaling and the rollout go, unless the reconcile did not come that far.
+    pub told: Option<&'a Told>,
     pub settings: &'a Settings,
+}
+
+impl Seen<'_> {
+    fn scale(&self) -> Option<&super::scale::Told> {
+        self.told.and_then(|told| told.scale.as_ref())
+    }
 }
 
 /// The status.
@@ -41,6 +46,7 @@ pub fn build(cluster: &BrokerCluster, seen: &Seen<'_>, now: Timestamp) -> Broker
     let ready = ready(cluster, seen, &brokers, initialised);
     let mut findings =
         vec![ready.clone(), initialised_finding(initialised), outdated_finding(&outdated_pods)];
+    findings.push(scale_finding(seen));
     findings.push(rollout_finding(seen));
     findings.extend(partition_findings(report));
     BrokerClusterStatus {
@@ -54,7 +60,8 @@ pub fn build(cluster: &BrokerCluster, seen: &Seen<'_>, now: Timestamp) -> Broker
         brokers: Some(brokers),
         partitions: report.map(|report| PartitionCounts::from(report.partitions)),
         outdated_pods,
-        rollout: seen.rollout.map(|told| told.status.clone()).or(before.rollout),
+        scale: seen.scale().map(|told| told.status.clone()).or(before.scale),
+        rollout: seen.told.map(|told| told.rollout.status.clone()).or(before.rollout),
         conditions: conditions::merge(&before.conditions, &findings, generation, now),
     }
 }
@@ -153,15 +160,30 @@ fn outdated_finding(pods: &[String]) -> Finding {
     Finding::new(conditions::PODS_OUTDATED, !pods.is_empty(), reason, message)
 }
 
+fn scale_finding(seen: &Seen<'_>) -> Finding {
+    match (&seen.outcome, seen.scale()) {
+        (Err(error), _) => Finding::new(
+            conditions::SCALING,
+            Status::Unknown,
+            error.reason(),
+            "no broker is added or taken away while the cluster cannot be built",
+        ),
+        (Ok(_), Some(told)) => told.finding.clone(),
+        (Ok(_), None) => {
+            Finding::new(conditions::SCALING, Status::Unknown, "Forming", "the first brokers come first")
+        }
+    }
+}
+
 fn rollout_finding(seen: &Seen<'_>) -> Finding {
-    match (&seen.outcome, seen.rollout) {
+    match (&seen.outcome, seen.told) {
         (Err(error), _) => Finding::new(
             conditions::ROLLING_OUT,
             Status::Unknown,
             error.reason(),
             "nothing is restarted while the cluster cannot be built",
         ),
-        (Ok(_), Some(told)) => told.finding.clone(),
+        (Ok(_), Some(told)) => told.rollout.finding.clone(),
         (Ok(_), None) => {
             Finding::new(conditions::ROLLING_OUT, Status::Unknown, "Pending", "not looked at yet")
         }

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 
 use super::dereference::Found;
 use super::error::Error;
+use super::scale;
 use crate::context::Settings;
 use crate::feed::ClusterKey;
 
@@ -24,6 +25,7 @@ pub struct ValidCluster {
     pub initial_voters: u32,
     /// Whether the cluster was formed: an empty disk joins from then on.
     pub initialised: bool,
+    /// Pods that the StatefulSet has: more than the spec says while brokers leave.
     pub replicas: u32,
     pub image: String,
     pub cluster_domain: String,
@@ -75,7 +77,7 @@ pub fn validate(cluster: &BrokerCluster, found: &Found, settings: &Settings) -> 
         initialised: initialised(cluster, found, initial_voters),
         cluster_id,
         initial_voters,
-        replicas: spec.replicas,
+        replicas: scale::plan::size(spec.replicas, scale::pods_of(found.stateful_set.as_ref())),
         image: spec.image.clone().unwrap_or_else(|| settings.broker_image.clone()),
         cluster_domain: settings.cluster_domain.clone(),
         config: config(spec)?,

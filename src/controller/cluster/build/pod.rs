@@ -13,7 +13,6 @@ use super::super::validate::ValidCluster;
 use super::config_map::{INITIAL_VOTERS_KEY, JOIN_KEY, SETTINGS_FILE};
 
 /// Name of the volume with the broker's data.
-pub(super) const DATA_VOLUME: &str = "data";
 /// Name of the volume with the ConfigMap.
 pub(super) const CONFIG_VOLUME: &str = "config";
 
@@ -46,7 +45,7 @@ fn format(cluster: &ValidCluster) -> Container {
             from_config("CHRONIK_INITIAL_VOTERS", INITIAL_VOTERS_KEY, cluster),
             from_config("CHRONIK_JOIN", JOIN_KEY, cluster),
         ]),
-        volume_mounts: Some(vec![mount(DATA_VOLUME, DATA_MOUNT, false)]),
+        volume_mounts: Some(vec![mount(names::DATA_VOLUME, DATA_MOUNT, false)]),
         ..base(cluster)
     }
 }
@@ -76,7 +75,7 @@ fn broker(cluster: &ValidCluster) -> Container {
         ]),
         ports: Some(vec![port("kafka", kafka_port), port("peer", PEER_PORT), port("admin", ADMIN_PORT)]),
         volume_mounts: Some(vec![
-            mount(DATA_VOLUME, DATA_MOUNT, false),
+            mount(names::DATA_VOLUME, DATA_MOUNT, false),
             mount(CONFIG_VOLUME, CONFIG_MOUNT, true),
         ]),
         // Recovery reads the journal's end before the port opens: up to ten minutes for it.

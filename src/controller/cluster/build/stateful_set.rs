@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::super::names;
 use super::super::validate::ValidCluster;
 use super::config_map::SETTINGS_FILE;
-use super::pod::{CONFIG_VOLUME, Containers, DATA_VOLUME};
+use super::pod::{CONFIG_VOLUME, Containers};
 use super::{metadata, selector};
 
 /// User and group of the broker in its image.
@@ -120,7 +120,7 @@ fn claim(cluster: &ValidCluster) -> PersistentVolumeClaim {
     let voters = (INITIAL_VOTERS.to_owned(), cluster.initial_voters.to_string());
     PersistentVolumeClaim {
         metadata: ObjectMeta {
-            name: Some(DATA_VOLUME.to_owned()),
+            name: Some(names::DATA_VOLUME.to_owned()),
             labels: Some(labels),
             annotations: Some(BTreeMap::from([voters])),
             ..ObjectMeta::default()

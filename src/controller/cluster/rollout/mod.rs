@@ -83,7 +83,7 @@ pub async fn advance(
 }
 
 /// Whom to ask: the broker that feeds the operator, then others that it hears.
-fn addresses(context: &Context, key: &ClusterKey, found: &Found) -> Vec<String> {
+pub(super) fn addresses(context: &Context, key: &ClusterKey, found: &Found) -> Vec<String> {
     let alive = found.report.iter().flat_map(|report| report.brokers.iter().filter(|broker| broker.alive));
     let mut addresses: Vec<String> = found.source.clone().into_iter().collect();
     for address in alive.map(|broker| (context.admin_address)(key, broker.id.0)) {

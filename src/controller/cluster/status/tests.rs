@@ -7,6 +7,7 @@ use chronik_core::view::{BrokerReport, PartitionTotals};
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 
 use super::*;
+use crate::cluster::rollout;
 use crate::cluster::testing::{cluster, settings};
 use crate::cluster::validate::validate;
 
@@ -56,7 +57,7 @@ fn report(alive: &[bool]) -> ClusterReport {
 }
 
 fn waiting() -> Told {
-    Told {
+    let rollout = rollout::Told {
         status: RolloutStatus {
             summary: "1/3 outdated, blocked".to_owned(),
             outdated: 1,
@@ -66,7 +67,8 @@ fn waiting() -> Told {
         finding: Finding::new(conditions::ROLLING_OUT, true, "Blocked", "broker 2 may not stop"),
         happenings: Vec::new(),
         pace: None,
-    }
+    };
+    Told { scale: None, rollout }
 }
 
 fn status(found: Found) -> BrokerClusterStatus {
@@ -74,7 +76,7 @@ fn status(found: Found) -> BrokerClusterStatus {
     let valid = validate(&cluster, &found, &settings()).unwrap();
     let built = Built { valid, restart_hash: "now".to_owned() };
     let told = waiting();
-    let seen = Seen { found: &found, outcome: Ok(&built), rollout: Some(&told), settings: &settings() };
+    let seen = Seen { found: &found, outcome: Ok(&built), told: Some(&told), settings: &settings() };
     build(&cluster, &seen, Timestamp::from_second(100).unwrap())
 }
 
@@ -114,7 +116,7 @@ fn a_conflict_of_identities_blocks_and_keeps_what_was_known() {
     });
     let error = Error::ForeignBrokers { present: "other".to_owned(), expected: "mine".to_owned() };
     let found = Found::default();
-    let seen = Seen { found: &found, outcome: Err(&error), rollout: None, settings: &settings() };
+    let seen = Seen { found: &found, outcome: Err(&error), told: None, settings: &settings() };
     let status = build(&known, &seen, Timestamp::from_second(100).unwrap());
     assert_eq!((ready_of(&status).as_str(), status.phase), ("False ClusterIdConflict", Phase::Blocked));
     assert_eq!((status.cluster_id.as_deref(), status.initialised), (Some("mine"), true));
