@@ -45,6 +45,11 @@ pub fn config_map(cluster: &str) -> String {
     format!("{cluster}-broker-config")
 }
 
+/// Name of the ConfigMap with what rollouts decided.
+pub fn rollout_journal(cluster: &str) -> String {
+    format!("{cluster}-rollout-journal")
+}
+
 /// Name of the PodDisruptionBudget.
 pub fn disruption_budget(cluster: &str) -> String {
     stateful_set(cluster)

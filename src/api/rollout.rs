@@ -1,4 +1,4 @@
-//! `BrokerCluster.spec.rollout` and `status.rollout`: how outdated pods are restarted, and how far that is. Types only.
+//! `BrokerCluster.spec.rollout` and `status.rollout`: how outdated pods are restarted, and how far that is. Pure.
 
 use chronik_core::rollout::Options;
 use schemars::JsonSchema;
@@ -50,7 +50,7 @@ impl Default for Rollout {
 }
 
 impl Rollout {
-    /// The same for the planner.
+    /// In the planner's terms.
     pub fn options(&self) -> Options {
         Options {
             max_unavailable: self.max_unavailable.max(1),
@@ -127,4 +127,27 @@ pub struct BlockedBy {
     pub partition: Option<i32>,
     /// Why.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spec_says_how_it_is_done() {
+        let options = |value: serde_json::Value| serde_json::from_value::<Rollout>(value).unwrap().options();
+        let all = serde_json::json!({
+            "maxUnavailable": 2, "minReadySeconds": 30, "progressDeadlineSeconds": 60, "fromBroker": 3,
+            "approval": "Manual",
+        });
+        let expected = Options {
+            max_unavailable: 2,
+            min_ready_seconds: 30,
+            progress_deadline_seconds: 60,
+            from_broker: 3,
+            needs_approval: true,
+        };
+        assert_eq!(options(all), expected);
+        assert_eq!(options(serde_json::json!({})), Options::default());
+    }
 }

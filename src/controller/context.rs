@@ -8,6 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 
 use crate::broker_client::BrokerClient;
+use crate::cluster::rollout::journal::Journals;
 use crate::dirty::Dirty;
 use crate::events::Events;
 use crate::feed::{ClusterKey, Feeds};
@@ -32,6 +33,8 @@ pub struct Context {
     pub events: Events,
     pub metrics: Arc<Metrics>,
     pub applied: crate::apply::Applied,
+    /// What rollouts decided.
+    pub journals: Journals,
     pub settings: Settings,
     pub admin_address: AdminAddress,
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker_client::BrokerClient;
 use crate::cli::Run;
 use crate::cluster::names;
+use crate::cluster::rollout::journal::Journals;
 use crate::context::{AdminAddress, Context, Settings, cluster_of};
 use crate::dirty::Dirty;
 use crate::events::Events;
@@ -165,6 +166,7 @@ pub async fn reconcile_all(
         dirty_topics: dirty_topics.clone(),
         status: StatusWriter::new(client.clone(), options.status_writes_per_second, metrics.clone()),
         events: Events::new(client.clone(), identity, metrics.clone()),
+        journals: Journals::new(client.clone(), metrics.clone()),
         metrics,
         applied: Default::default(),
         settings: Settings {
@@ -283,6 +285,7 @@ async fn sweep(context: Arc<Context>) {
         tokio::time::sleep(SWEEP).await;
         for key in context.feeds.retain(|key| context.cluster(key).is_some()) {
             tracing::info!(cluster = %key, "the BrokerCluster is gone");
+            context.journals.forget(&key);
             let of_it = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
             context.dirty_topics.mark(of_it.map(|topic| ObjectRef::from_obj(&*topic)));
         }

@@ -108,7 +108,8 @@ async fn roll_out(
     found: &dereference::Found,
     built: &Built,
 ) -> rollout::Told {
-    let round = rollout::advance(context, cluster, key, found, &built.restart_hash).await;
+    let (round, recorded) = rollout::advance(context, cluster, key, found, &built.restart_hash).await;
+    context.journals.record(key, cluster, recorded);
     let before = cluster.status.clone().unwrap_or_default();
     let told = rollout::tell(&round, &before, &found.pods, cluster.spec.replicas);
     context.metrics.rollout_blocked(&key.namespace, &key.name, told.is_blocked());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chronik_core::rollout::journal::IsrSeen;
 use chronik_core::view::{ClusterReport, PartitionReport, TopicReport};
 use tokio::time::Instant;
 
@@ -70,6 +71,21 @@ impl FeedState {
             Some(report) => Seen::Present { broker, report: report.clone() },
             None => Seen::Absent { broker },
         }
+    }
+
+    /// Partitions whose ISR is not known or lacks a replica, by topic and number: so many of them.
+    pub fn out_of_sync(&self, max: usize) -> Vec<IsrSeen> {
+        let is_out = |partition: &PartitionReport| {
+            partition.isr.as_ref().is_none_or(|isr| isr.len() < partition.replicas.len())
+        };
+        let mut out = Vec::new();
+        for topic in self.topics.values() {
+            let of_topic = topic.partitions.iter().filter(|partition| is_out(partition));
+            out.extend(of_topic.map(|partition| (topic.name.as_str(), partition)));
+        }
+        out.sort_by_key(|(topic, partition)| (*topic, partition.partition));
+        out.truncate(max);
+        out.into_iter().map(|(topic, partition)| isr_seen(topic, partition)).collect()
     }
 
     /// A broker was found; what it lists replaces what was known.
@@ -139,6 +155,12 @@ impl FeedState {
     pub fn forget(&mut self, name: &str) {
         self.topics.remove(name);
     }
+}
+
+fn isr_seen(topic: &str, partition: &PartitionReport) -> IsrSeen {
+    let (isr, replicas) = (partition.isr.clone(), partition.replicas.clone());
+    let (term, version) = (partition.epoch, partition.version);
+    IsrSeen { topic: topic.to_owned(), partition: partition.partition, term, version, isr, replicas }
 }
 
 /// What a sweep over all topics found.

@@ -4,6 +4,7 @@
 //! wait; whatever is not known is waited for. Each step is followed by another look, so it may be the last one of an
 //! operator that dies: the permits themselves are what it would need to remember.
 
+pub mod journal;
 mod seen;
 mod step;
 
@@ -26,7 +27,8 @@ pub fn next(seen: &Observed) -> Step {
     let restarting = Restarting::new(permits);
     let under_way = under_begun(seen, brokers, permits);
     let Some(under_way) = under_way else { return further(seen, brokers, permits, &restarting) };
-    if !restarting.leaves_room(seen, &under_way) {
+    // Nothing is put on top of a broker that does not return.
+    if !matches!(under_way, Step::Wait(_)) || matches!(under_way, Step::Wait(Wait::Overdue(..))) {
         return under_way;
     }
     match further(seen, brokers, permits, &restarting) {
@@ -42,12 +44,6 @@ impl Restarting {
     fn new(permits: &[PermitReport]) -> Self {
         let begun = permits.iter().filter(|permit| is_ours(permit) && permit.stage == Stage::Begun);
         Self(begun.map(|permit| permit.broker).collect())
-    }
-
-    /// Whether one more may be asked for while that is under way. Nothing is put on top of a broker that does not return.
-    fn leaves_room(&self, seen: &Observed, under_way: &Step) -> bool {
-        let waits = matches!(under_way, Step::Wait(wait) if !matches!(wait, Wait::Overdue(..)));
-        waits && self.0.len() < seen.options.max_unavailable as usize
     }
 
     /// Whether that broker may be away, too: no more than may be in all, counting those that are away for another reason,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Step;
+use super::journal::Outcome;
 use crate::ids::BrokerId;
 use crate::restart::{PermitId, Reason, Stage};
 use crate::view::{ClusterReport, PermitReport};
@@ -56,7 +58,7 @@ impl Default for Options {
             max_unavailable: 1,
             min_ready_seconds: 0,
             progress_deadline_seconds: 600,
-            from_broker: 0,
+            from_broker: 1,
             needs_approval: false,
         }
     }
@@ -155,6 +157,19 @@ impl Observed {
         let needed = i64::from(self.options.min_ready_seconds);
         let ready_for = pod.ready_since.map(|since| self.now.saturating_sub(since));
         pod.ready && needed > 0 && ready_for.is_none_or(|seconds| seconds < needed)
+    }
+
+    /// What came of a step.
+    pub fn learn(&mut self, step: &Step, outcome: &Outcome) {
+        match (step, outcome) {
+            (_, Outcome::Granted { permit, .. }) => self.granted(permit.clone()),
+            (Step::Ask { pod_uid, .. } | Step::Begin { pod_uid, .. }, Outcome::Refused { .. }) => {
+                self.was_refused(pod_uid);
+            }
+            (Step::Begin { permit, .. }, Outcome::Begun) => self.begun(*permit),
+            (Step::Delete { pod_uid, .. }, Outcome::Deleted) => self.deleted(pod_uid),
+            _ => {}
+        }
     }
 
     /// The brokers granted a permit.

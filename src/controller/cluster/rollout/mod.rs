@@ -2,13 +2,14 @@
 //!
 //! A round ends when there is something to wait for, or when anything is not as it was seen: the next round looks again.
 
+pub mod journal;
 mod observe;
 mod told;
 
 use chronik_api::BrokerCluster;
 use chronik_core::ids::BrokerId;
 use chronik_core::restart::{PermitId, Reason};
-use chronik_core::view::{BlockReport, PermitBody, PermitRefused, PermitReport};
+use chronik_core::view::{BlockReport, PermitBody, PermitRefused, PermitReport, PermitsReport};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -20,12 +21,15 @@ use crate::context::Context;
 use crate::error::{Category, brief};
 use crate::events::Happening;
 use crate::feed::ClusterKey;
+use chronik_core::rollout::journal::{Outcome, Round as Recorded, Said, Taken, VERSION};
 use chronik_core::rollout::{self as plan, Observed, Step, Wait};
 
 pub use told::{Told, blocks_text, tell};
 
 /// Brokers that are asked before a call counts as failed.
 const BROKERS_ASKED_MAX: usize = 3;
+/// Partitions that are not in sync, and blocks of one refusal, that the journal keeps.
+const RECORDED_MAX: usize = 10;
 
 /// How a round ended.
 pub struct Round {
@@ -61,25 +65,40 @@ struct Refusal {
     message: String,
 }
 
-/// Goes as far as it can now. `restart_hash` is that of the spec's settings.
+/// Goes as far as it can now, and says how that is recorded. `restart_hash` is that of the spec's settings.
 pub async fn advance(
     context: &Context,
     cluster: &BrokerCluster,
     key: &ClusterKey,
     found: &Found,
     restart_hash: &str,
-) -> Round {
+) -> (Round, Recorded) {
     let brokers = addresses(context, key, found);
     let asked =
         context.brokers.first_answer(&brokers, |client, broker| async move { client.permits(&broker).await });
     let permits = asked.await.inspect_err(|error| tracing::debug!(cluster = %key, %error, "read permits"));
-    let (permits, now) = (permits.ok().map(|report| report.open), Timestamp::now().as_second());
+    let permits = permits.ok();
+    let said = said(context, key, found, permits.as_ref());
+    let (permits, now) = (permits.map(|report| report.open), Timestamp::now().as_second());
     let seen = observe::observe(cluster, found, restart_hash, permits, now);
-    let (refusals, happenings) = (Vec::new(), Vec::new());
-    let mut work = Work { context, key, brokers, seen, refusals, happenings };
+    let at_start = seen.clone();
+    let (refusals, happenings, steps) = (Vec::new(), Vec::new(), Vec::new());
+    let mut work = Work { context, key, brokers, seen, steps, refusals, happenings };
     let end = work.run().await;
-    let Work { seen, refusals, happenings, .. } = work;
-    Round { seen, end, refusals, ignored: observe::ignored(&found.pods), happenings }
+    let Work { seen, steps, refusals, happenings, .. } = work;
+    let recorded = Recorded { version: VERSION, seen: at_start, said, steps };
+    (Round { seen, end, refusals, ignored: observe::ignored(&found.pods), happenings }, recorded)
+}
+
+/// What the brokers say besides what is decided by.
+fn said(context: &Context, key: &ClusterKey, found: &Found, permits: Option<&PermitsReport>) -> Said {
+    let feed = context.feeds.get(key);
+    Said {
+        metadata_index: found.report.as_ref().map(|report| report.metadata_index),
+        permits_version: permits.map(|report| report.version),
+        partitions: found.report.as_ref().map(|report| report.partitions),
+        out_of_sync: feed.map_or(Vec::new(), |feed| feed.with(|state| state.out_of_sync(RECORDED_MAX))),
+    }
 }
 
 /// Whom to ask: the broker that feeds the operator, then others that it hears.
@@ -100,6 +119,7 @@ struct Work<'a> {
     key: &'a ClusterKey,
     brokers: Vec<String>,
     seen: Observed,
+    steps: Vec<Taken>,
     refusals: Vec<Refusal>,
     happenings: Vec<Happening>,
 }
@@ -109,25 +129,41 @@ impl Work<'_> {
         // Each pod may be refused when asked for and once more when begun, or be granted, begun and deleted.
         let steps_max = 3 * self.seen.pods.len() + 4;
         for _ in 0..steps_max {
-            let done = match plan::next(&self.seen) {
-                Step::Done => return End::Done,
-                Step::Wait(wait) => return End::Waits(wait),
-                Step::Ask { broker, pod_uid, reason, allow_unavailable } => {
-                    self.ask(PermitBody { broker, pod_uid, reason, allow_unavailable, dry_run: false }).await
+            let step = plan::next(&self.seen);
+            let taken = self.take(&step).await;
+            let outcome = match &taken {
+                Ok(outcome) => Some(outcome.clone()),
+                Err(End::Failed(reason, message)) => {
+                    Some(Outcome::Failed { reason: (*reason).to_owned(), message: message.clone() })
                 }
-                Step::Begin { permit, broker, pod_uid } => self.begin(permit, broker, &pod_uid).await,
-                Step::Delete { permit, broker, pod, pod_uid } => {
-                    self.delete(permit, broker, &pod, &pod_uid).await
-                }
+                Err(End::Done | End::Waits(_)) => None,
             };
-            if let Err(end) = done {
+            outcome.iter().for_each(|outcome| self.seen.learn(&step, outcome));
+            self.steps.push(Taken { step, outcome });
+            if let Err(end) = taken {
                 return end;
             }
         }
         End::Failed("Retrying", format!("not done after {steps_max} steps"))
     }
 
-    async fn ask(&mut self, body: PermitBody) -> Result<(), End> {
+    /// What comes of a step, unless the round ends with it.
+    async fn take(&mut self, step: &Step) -> Result<Outcome, End> {
+        match step {
+            Step::Done => Err(End::Done),
+            Step::Wait(wait) => Err(End::Waits(wait.clone())),
+            &Step::Ask { broker, ref pod_uid, reason, allow_unavailable } => {
+                let pod_uid = pod_uid.clone();
+                self.ask(PermitBody { broker, pod_uid, reason, allow_unavailable, dry_run: false }).await
+            }
+            Step::Begin { permit, broker, pod_uid } => self.begin(*permit, *broker, pod_uid).await,
+            Step::Delete { permit, broker, pod, pod_uid } => {
+                self.delete(*permit, *broker, pod, pod_uid).await
+            }
+        }
+    }
+
+    async fn ask(&mut self, body: PermitBody) -> Result<Outcome, End> {
         let call = |client: BrokerClient, broker: String| {
             let body = body.clone();
             async move { client.ask_permit(&broker, &body).await }
@@ -138,25 +174,21 @@ impl Work<'_> {
                     return Err(End::Failed("Retrying", "the brokers granted no permit".to_owned()));
                 };
                 self.granted(&body, &permit, &answer.blocks);
-                self.seen.granted(permit);
-                Ok(())
+                Ok(Outcome::Granted { permit, borne: first(answer.blocks) })
             }
-            Ok(Answered::Refused(refused)) => self.refused(body.broker, &body.pod_uid, refused),
+            Ok(Answered::Refused(refused)) => self.refused(body.broker, refused),
             Err(error) => Err(self.failed(&error)),
         }
     }
 
-    async fn begin(&mut self, permit: PermitId, broker: BrokerId, pod_uid: &str) -> Result<(), End> {
+    async fn begin(&mut self, permit: PermitId, broker: BrokerId, pod_uid: &str) -> Result<Outcome, End> {
         let call = |client: BrokerClient, broker: String| {
             let pod_uid = pod_uid.to_owned();
             async move { client.begin_permit(&broker, permit, &pod_uid).await }
         };
         match self.context.brokers.first_answer(&self.brokers, call).await {
-            Ok(Answered::Given(_)) => {
-                self.seen.begun(permit);
-                Ok(())
-            }
-            Ok(Answered::Refused(refused)) => self.refused(broker, pod_uid, refused),
+            Ok(Answered::Given(_)) => Ok(Outcome::Begun),
+            Ok(Answered::Refused(refused)) => self.refused(broker, refused),
             Err(error) => Err(self.failed(&error)),
         }
     }
@@ -167,7 +199,7 @@ impl Work<'_> {
         broker: BrokerId,
         pod: &str,
         pod_uid: &str,
-    ) -> Result<(), End> {
+    ) -> Result<Outcome, End> {
         let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
         let preconditions = Preconditions { uid: Some(pod_uid.to_owned()), resource_version: None };
         match pods.delete(pod, &DeleteParams::default().preconditions(preconditions)).await {
@@ -186,8 +218,7 @@ impl Work<'_> {
         let note =
             format!("deleted pod {pod} (UID {pod_uid}): broker {broker} restarts under permit {}", permit.0);
         self.happenings.push(Happening::normal("PodDeleted", note));
-        self.seen.deleted(pod_uid);
-        Ok(())
+        Ok(Outcome::Deleted)
     }
 
     /// Tells of a new permit, and of what a person bears with it.
@@ -213,7 +244,7 @@ impl Work<'_> {
     }
 
     /// A judgement against this broker lets the next one be asked for; any other refusal means that something changed.
-    fn refused(&mut self, broker: BrokerId, pod_uid: &str, refused: PermitRefused) -> Result<(), End> {
+    fn refused(&mut self, broker: BrokerId, refused: PermitRefused) -> Result<Outcome, End> {
         let PermitRefused { error, blocks, blocked } = refused;
         if error.code != "blocked" {
             return Err(End::Failed(
@@ -221,14 +252,20 @@ impl Work<'_> {
                 format!("the brokers answered {}: {}", error.code, error.message),
             ));
         }
-        self.seen.was_refused(pod_uid);
-        let blocked = (blocked as usize).max(blocks.len());
-        self.refusals.push(Refusal { broker, blocks, blocked, message: error.message });
-        Ok(())
+        let (blocked, message) = ((blocked as usize).max(blocks.len()), error.message);
+        let outcome = Outcome::Refused { blocks: first(blocks.clone()), blocked, message: message.clone() };
+        self.refusals.push(Refusal { broker, blocks, blocked, message });
+        Ok(outcome)
     }
 
     fn failed(&self, error: &BrokerError) -> End {
         self.context.metrics.error("BrokerCluster", error.category());
         End::Failed(Category::BrokersUnreachable.reason(), error.to_string())
     }
+}
+
+/// As many blocks as the journal keeps of one answer.
+fn first(mut blocks: Vec<BlockReport>) -> Vec<BlockReport> {
+    blocks.truncate(RECORDED_MAX);
+    blocks
 }

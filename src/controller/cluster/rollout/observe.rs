@@ -112,24 +112,6 @@ mod tests {
     }
 
     #[test]
-    fn the_spec_says_how_it_is_done() {
-        assert_eq!(
-            cluster("replicas: 3").spec.rollout.options(),
-            Options { from_broker: 1, ..Options::default() }
-        );
-        let spec = "replicas: 3\nrollout: {maxUnavailable: 2, minReadySeconds: 30, progressDeadlineSeconds: 60, \
-                    fromBroker: 3, approval: Manual}";
-        let expected = Options {
-            max_unavailable: 2,
-            min_ready_seconds: 30,
-            progress_deadline_seconds: 60,
-            from_broker: 3,
-            needs_approval: true,
-        };
-        assert_eq!(cluster(spec).spec.rollout.options(), expected);
-    }
-
-    #[test]
     fn a_template_is_taken_once_kubernetes_has_acted_on_the_one_with_the_settings() {
         let set = |hash: &str, observed: i64| -> StatefulSet {
             from_yaml(&format!(

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use chronik_core::restart::Stage;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use chronik_core::rollout::Step;
+use chronik_core::rollout::journal::{Journal, Outcome, Taken};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -66,6 +68,7 @@ async fn outdated_pods_restart_one_at_a_time_with_permits() {
     ] {
         rollout.event(reason, part).await;
     }
+    rollout.journal_tells([&ORDER[..], &[3]].concat()).await;
     rollout.world.end().await;
 }
 
@@ -146,6 +149,33 @@ impl Rollout {
         };
         eventually(&format!("RollingOut is {start}"), || async { now().await.starts_with(start) }).await;
         now().await
+    }
+
+    /// Waits until the journal has these brokers' restarts, in that order, and nothing more to tell; decides all of it again.
+    async fn journal_tells(&self, restarts: Vec<u32>) {
+        let maps: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        let text = || async {
+            let map = maps.get_opt("demo-rollout-journal").await.unwrap()?;
+            map.data?.remove("rounds.jsonl")
+        };
+        let rounds = |text: &str| Journal::read(text).unwrap();
+        let is_done = |text: Option<String>| {
+            text.is_some_and(|text| rounds(&text).last().is_some_and(|last| last.steps[0].step == Step::Done))
+        };
+        eventually("the journal ends with the rollout", || async { is_done(text().await) }).await;
+        let text = text().await.unwrap();
+        let deleted = |taken: &Taken| match &taken.step {
+            Step::Delete { broker, .. } if taken.outcome == Some(Outcome::Deleted) => Some(broker.0),
+            _ => None,
+        };
+        let rounds = rounds(&text);
+        let told: Vec<u32> = rounds.iter().flat_map(|round| &round.steps).filter_map(deleted).collect();
+        assert_eq!(told, restarts);
+        rounds.iter().for_each(|round| round.replay().unwrap());
+        assert!(rounds.iter().all(|round| round.said.metadata_index == Some(7)));
+        if let Ok(path) = std::env::var("CHRONIK_JOURNAL_TO") {
+            std::fs::write(path, text).unwrap();
+        }
     }
 
     async fn metric(&self, name: &str, value: u32) {

@@ -1,6 +1,7 @@
 //! What status, condition and events say at the end of a round.
 
 use chronik_core::restart::PermitId;
+use chronik_core::view::BlockReport;
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
