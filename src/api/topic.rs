@@ -137,6 +137,15 @@ pub struct TopicSpec {
     /// What happens to the data when this resource is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+
+    /// Whether the operator makes the topic what this spec says. If not it changes nothing in the brokers, shows the topic in the
+    /// status, and leaves it alone when this resource is deleted.
+    #[serde(default = "yes")]
+    pub managed: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {
@@ -203,7 +212,7 @@ pub struct TopicStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions_omitted: Option<u32>,
 
-    /// Ready, InSync, UnderMinIsr, Offline, ConfigInSync.
+    /// Ready, InSync, UnderMinIsr, Offline, ConfigInSync; Managed if it is not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -288,6 +297,7 @@ mod tests {
             [("max.message.bytes", "1000"), ("min.insync.replicas", "2"), ("restart.policy", "margin:1")];
         assert_eq!(configs, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
         assert_eq!((spec.partitions, spec.replicas, spec.deletion_policy), (1, 3, DeletionPolicy::Delete));
+        assert!(spec.managed);
     }
 
     #[test]

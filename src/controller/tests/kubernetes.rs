@@ -331,6 +331,46 @@ async fn the_older_of_two_resources_wins_and_hands_over() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API: set KUBECONFIG"]
+async fn a_topic_is_adopted_and_handed_back() {
+    let (world, brokers) = running("adopted").await;
+    let mut retained = orders();
+    retained["deletionPolicy"] = json!("Retain");
+    retained["restartPolicy"] = json!({"forbid": true});
+    world.topic("orders", retained).await.unwrap();
+    world.expect_condition("orders", "Ready", "True").await;
+    world.topics.delete("orders", &DeleteParams::default()).await.unwrap();
+    assert_eq!(brokers.topic("orders").unwrap().configs["restart.policy"], "forbid", "it stays as it was");
+
+    let mut anew = orders();
+    anew["minInsyncReplicas"] = json!(1);
+    world.topic("orders", anew).await.unwrap();
+    let is_adopted = || async {
+        let configs = brokers.topic("orders").unwrap().configs;
+        configs.len() == 1 && configs["min.insync.replicas"] == "1"
+    };
+    eventually("the spec wins", is_adopted).await;
+    world.expect_condition("orders", "ConfigInSync", "True").await;
+
+    world.patch_topic("orders", json!({"spec": {"managed": false, "partitions": 9}})).await.unwrap();
+    world.expect_condition("orders", "Managed", "False HandedBack").await;
+    brokers.asked();
+    brokers.change("orders", true, |topic| {
+        topic.configs.insert("min.insync.replicas".to_owned(), "3".to_owned());
+        topic.partitions[4].isr = Some(vec![BrokerId(1), BrokerId(2)]);
+    });
+    world.expect_condition("orders", "InSync", "False").await;
+    world.expect_condition("orders", "ConfigInSync", "False Differs").await;
+    assert!(world.topics.get("orders").await.unwrap().finalizers().is_empty());
+    world.topics.delete("orders", &DeleteParams::default()).await.unwrap();
+    assert!(world.topics.get_opt("orders").await.unwrap().is_none(), "nothing holds it");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(brokers.asked(), Vec::<String>::new(), "nothing is changed in the brokers");
+    assert_eq!(brokers.topic("orders").unwrap().partitions.len(), 6);
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API: set KUBECONFIG"]
 async fn a_missing_cluster_is_named_and_does_not_hold_a_topic() {
     let (world, _brokers) = running("missing").await;
     world.topic("lost", json!({"clusterRef": {"name": "nowhere"}})).await.unwrap();

@@ -1,5 +1,6 @@
 //! What happens when a Topic is deleted: its data goes or stays, and the finalizer never holds it for long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_api::Topic;
@@ -8,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::dereference::Found;
 use super::error::Error;
-use super::validate::age;
+use super::validate::older;
 use crate::context::{Context, cluster_of};
 use crate::events::Happening;
 use crate::feed::Seen;
@@ -31,13 +32,12 @@ pub(super) enum Decision {
 pub(super) fn decide(topic: &Topic, found: &Found, now: Timestamp) -> Decision {
     let release = |happening| Decision::Release { happening };
     let name = topic.topic_name();
-    if topic.spec.deletion_policy == DeletionPolicy::Retain {
+    let stays = topic.spec.deletion_policy == DeletionPolicy::Retain || !topic.spec.managed;
+    if stays || older(topic, found).is_some() {
         return release(None);
     }
-    if found.rivals.iter().any(|rival| age(rival) < age(topic)) {
-        return release(None);
-    }
-    if let Some(heir) = found.rivals.iter().find(|rival| rival.metadata.deletion_timestamp.is_none()) {
+    let takes_over = |rival: &&Arc<Topic>| rival.spec.managed && rival.metadata.deletion_timestamp.is_none();
+    if let Some(heir) = found.rivals.iter().find(takes_over) {
         let heir = heir.metadata.name.as_deref().unwrap_or_default();
         let note = format!("topic {name} stays: Topic {heir} asks for it too and manages it from now on");
         return release(Some(Happening::normal("HandedOver", note)));

@@ -17,6 +17,11 @@ pub enum Error {
         "Topic {winner} is older and manages topic {topic} of BrokerCluster {cluster}; delete one of the two"
     )]
     Superseded { winner: String, topic: String, cluster: String },
+    #[error(
+        "BrokerCluster {cluster} has no topic {topic}, and spec.managed is false: nobody makes it. Set spec.managed to true to \
+         have it made"
+    )]
+    Unmade { topic: String, cluster: String },
     #[error("{field} = {value} is not allowed: {allowed}")]
     InvalidSpec { field: String, value: String, allowed: String },
     #[error("{0}")]
@@ -42,7 +47,7 @@ impl Error {
     pub fn category(&self) -> Category {
         match self {
             Self::Kubernetes { .. } => Category::KubernetesApi,
-            Self::ClusterMissing { .. } => Category::NotFound,
+            Self::ClusterMissing { .. } | Self::Unmade { .. } => Category::NotFound,
             Self::Superseded { .. } => Category::Conflict,
             Self::InvalidSpec { .. } | Self::Refused(_) => Category::InvalidSpec,
             Self::ClusterForming { .. }
@@ -56,6 +61,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::ClusterMissing { .. } => "ClusterNotFound",
+            Self::Unmade { .. } => "TopicNotFound",
             Self::Superseded { .. } => "Superseded",
             Self::ClusterForming { .. } => "ClusterForming",
             other => other.category().reason(),

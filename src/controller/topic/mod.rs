@@ -1,4 +1,5 @@
-//! Reconciles a Topic: dereference → validate → build → apply → status. This file is the recipe only.
+//! Reconciles a Topic: dereference → validate → build → apply → status. This file is the recipe only. A topic that is not
+//! managed gets its status and nothing else.
 //!
 //! The same recipe runs when the spec changes and when the brokers report another ISR: reading is free (stores and
 //! the feed), doing happens only when something differs, and a status is written only when it changes.
@@ -72,6 +73,9 @@ async fn advance(
     topic: &Topic,
     found: &dereference::Found,
 ) -> Result<Option<Happening>, Error> {
+    if !topic.spec.managed {
+        return leave_alone(context, topic, found).await;
+    }
     let valid = validate::validate(topic, found)?;
     let present = match &found.seen {
         Seen::Pending => return Err(Error::Pending),
@@ -86,6 +90,24 @@ async fn advance(
         .map_err(|source| Error::kubernetes("set the finalizer", source))?;
     let plan = build::plan(&valid, present);
     apply::apply(context, &valid, &found.seen, plan).await
+}
+
+/// A topic that was handed back: nothing holds its resource, and nothing is done in the brokers.
+async fn leave_alone(
+    context: &Context,
+    topic: &Topic,
+    found: &dereference::Found,
+) -> Result<Option<Happening>, Error> {
+    finalizer::set(&context.client, topic, false)
+        .await
+        .map_err(|source| Error::kubernetes("take the finalizer off", source))?;
+    let cluster = validate::cluster(topic, found)?.name;
+    match &found.seen {
+        Seen::Pending => Err(Error::Pending),
+        Seen::Unreachable => Err(Error::BrokersUnreachable { cluster }),
+        Seen::Absent { .. } => Err(Error::Unmade { topic: topic.topic_name().to_owned(), cluster }),
+        Seen::Present { .. } => Ok(None),
+    }
 }
 
 /// A deleted Topic without our finalizer is nobody's business here any more.

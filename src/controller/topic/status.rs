@@ -33,10 +33,17 @@ pub fn build(topic: &Topic, seen: &Seen, error: Option<&Error>, now: Timestamp) 
         None => without_report(if claimed { "nothing is known of the topic's partitions" } else { "" }),
     });
     findings.push(config_in_sync(topic, report));
+    findings.extend((!topic.spec.managed).then(handed_back));
     status.observed_generation = Some(generation);
     status.topic_name = Some(topic.topic_name().to_owned());
     status.conditions = conditions::merge(&before.conditions, &findings, generation, now);
     status
+}
+
+fn handed_back() -> Finding {
+    let message =
+        "spec.managed is false: nothing is changed in the brokers, and the topic stays when this is deleted";
+    Finding::new(conditions::MANAGED, false, "HandedBack", message)
 }
 
 fn known(report: &TopicReport) -> TopicStatus {

@@ -170,3 +170,34 @@ fn data_that_another_resource_asks_for_is_handed_over_or_left_alone() {
     let both = deleted("orders", 2, "topicName: orders");
     assert_eq!(decision(&older, &found(&[&both], present(six())), 1), "Delete { broker: \"b:1\" }");
 }
+
+#[test]
+fn a_topic_that_was_there_before_becomes_what_the_spec_says() {
+    let mut known = six();
+    known.configs = [("restart.policy", "forbid"), ("max.message.bytes", "5")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let (action, refusal) = planned("partitions: 6\nrestartPolicy: {margin: 1}", Some(known));
+    let expected = AlterTopic {
+        partitions: None,
+        configs: [("max.message.bytes", None), ("restart.policy", Some("margin:1"))]
+            .map(|(key, value)| (key.to_owned(), value.map(str::to_owned)))
+            .into(),
+    };
+    assert_eq!((action, refusal), (Some(Action::Alter(expected)), None));
+}
+
+#[test]
+fn a_topic_that_is_handed_back_stays_when_its_resource_is_deleted() {
+    let topic = deleted("orders", 1, "managed: false");
+    assert_eq!(decision(&topic, &found(&[], present(six())), 1), "release ");
+    assert_eq!(decision(&topic, &found(&[], Seen::Unreachable), 0), "release ", "nothing is waited for");
+}
+
+#[test]
+fn a_resource_that_does_not_manage_its_topic_is_no_rival() {
+    let (older, newer) = (topic("first", 1, "topicName: orders\nmanaged: false"), topic("orders", 2, ""));
+    assert!(validate(&newer, &found(&[&older], present(six()))).is_ok());
+    let newer = deleted("orders", 2, "");
+    assert_eq!(decision(&newer, &found(&[&older], present(six())), 1), "Delete { broker: \"b:1\" }");
+}

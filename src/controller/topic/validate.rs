@@ -24,21 +24,14 @@ pub struct ValidTopic {
 
 /// Judges a Topic and what was found about it.
 pub fn validate(topic: &Topic, found: &Found) -> Result<ValidTopic, Error> {
-    let cluster = cluster_of(topic);
-    if let Some(winner) = found.rivals.iter().find(|rival| age(rival) < age(topic)) {
+    if let Some(winner) = older(topic, found) {
         return Err(Error::Superseded {
             winner: winner.name_any(),
             topic: topic.topic_name().to_owned(),
-            cluster: cluster.name,
+            cluster: cluster_of(topic).name,
         });
     }
-    // A cluster that is being deleted is gone: nothing new is made in it.
-    if found.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
-        return Err(Error::ClusterMissing { namespace: cluster.namespace, name: cluster.name });
-    }
-    if !found.formed {
-        return Err(Error::ClusterForming { cluster: cluster.name });
-    }
+    let cluster = cluster(topic, found)?;
     let configs = topic.spec.configs();
     if let Some(value) = configs.get(MIN_ISR_KEY)
         && value.parse().is_ok_and(|min_isr: u32| min_isr > topic.spec.replicas)
@@ -59,7 +52,26 @@ pub fn validate(topic: &Topic, found: &Found) -> Result<ValidTopic, Error> {
     })
 }
 
+/// The cluster that holds the topic, if it is there and formed.
+pub(super) fn cluster(topic: &Topic, found: &Found) -> Result<ClusterKey, Error> {
+    let key = cluster_of(topic);
+    // A cluster that is being deleted is gone: nothing new is made in it.
+    if found.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
+        return Err(Error::ClusterMissing { namespace: key.namespace, name: key.name });
+    }
+    if !found.formed {
+        return Err(Error::ClusterForming { cluster: key.name });
+    }
+    Ok(key)
+}
+
+/// The resource that manages this one's topic because it was there before.
+pub(super) fn older<'a>(topic: &Topic, found: &'a Found) -> Option<&'a Topic> {
+    let rivals = found.rivals.iter().map(|rival| &**rival);
+    rivals.filter(|rival| rival.spec.managed).find(|rival| age(rival) < age(topic))
+}
+
 /// Orders rivals: the first created wins; names decide within the same second.
-pub(super) fn age(topic: &Topic) -> (Option<Timestamp>, String) {
+fn age(topic: &Topic) -> (Option<Timestamp>, String) {
     (topic.creation_timestamp().map(|time| time.0), topic.name_any())
 }

@@ -136,3 +136,16 @@ fn the_same_facts_make_the_same_status_so_that_nothing_is_written() {
     facts.partitions[0].high_watermark = Some(99);
     assert_eq!(build(&orders, &present(facts), None, at(500)), first);
 }
+
+#[test]
+fn a_topic_that_is_handed_back_is_shown_and_says_so() {
+    let topic = topic("orders", 1, "partitions: 1\nmanaged: false\nconfig: {max.message.bytes: '5'}");
+    let there = shown(&topic, &present(report(vec![partition(0, Some(&[1, 2, 3]))])));
+    let told =
+        |status: &TopicStatus| ["Ready", "ConfigInSync", "Managed"].map(|type_| condition(status, type_));
+    assert_eq!(told(&there), ["True Serving", "False Differs", "False HandedBack"]);
+    assert_eq!(there.partitions.len(), 1);
+    let unmade = Error::Unmade { topic: "orders".to_owned(), cluster: "demo".to_owned() };
+    let nowhere = build(&topic, &Seen::Absent { broker: "b:1".to_owned() }, Some(&unmade), at(100));
+    assert_eq!(told(&nowhere), ["False TopicNotFound", "Unknown Unknown", "False HandedBack"]);
+}
