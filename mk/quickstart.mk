@@ -2,6 +2,11 @@
 
 .PHONY: quickstart
 
+ifndef KUBECONTEXT
 quickstart: kafka-tools box ## build, start the box, install Chronik, create a cluster and a topic, show them
 	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
 	@mk/quickstart.sh
+else
+quickstart: ## with KUBECONTEXT=name IMAGE=repository:tag: the same on a Kubernetes of yours, without building anything
+	@mk/quickstart-existing.sh '$(KUBECONTEXT)' '$(IMAGE)'
+endif

@@ -16,11 +16,20 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub fn install(values: &[&str]) -> Ended {
     let chart = root().join("charts/chronik");
     let set = values.iter().flat_map(|value| ["--set", value]);
+    // It is there already, unless this is the first release.
+    kubectl(&["create", "namespace", NAMESPACE]).run();
+    restrict(NAMESPACE);
     // Without --reset-values an earlier scenario's values would stay.
-    helm(&["upgrade", "--install", "chronik", &chart.to_string_lossy(), "--create-namespace"])
+    helm(&["upgrade", "--install", "chronik", &chart.to_string_lossy()])
         .args(["--reset-values", "--wait"])
         .args(set)
         .run()
+}
+
+/// Has Kubernetes refuse every pod in the namespace that does not keep to the standard `restricted`.
+pub fn restrict(namespace: &str) {
+    let label = "pod-security.kubernetes.io/enforce=restricted";
+    kubectl(&["label", "--overwrite", "namespace", namespace, label]).run().expect("label the namespace");
 }
 
 /// The release as a user gets it.

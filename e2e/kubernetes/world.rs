@@ -46,6 +46,7 @@ impl World {
         release::install_with_defaults();
         world.delete();
         kubectl(&["create", "namespace", &world.namespace]).run().expect("create a namespace");
+        release::restrict(&world.namespace);
         world
     }
 

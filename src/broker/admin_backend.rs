@@ -1,6 +1,7 @@
 //! This broker as the admin API sees it. Joins reports, proposals and metrics; decides nothing.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub struct AdminOf {
     peers: PeerHandle,
     shared: Shared,
     restarts: Restarts,
+    data_dir: PathBuf,
     was_ready: AtomicBool,
 }
 
@@ -50,8 +52,9 @@ impl AdminOf {
         peers: PeerHandle,
         shared: Shared,
         restarts: Restarts,
+        data_dir: PathBuf,
     ) -> Self {
-        Self { local, metrics, peers, shared, restarts, was_ready: AtomicBool::new(false) }
+        Self { local, metrics, peers, shared, restarts, data_dir, was_ready: AtomicBool::new(false) }
     }
 
     async fn propose(&self, command: Command) -> Result<(), Problem> {
@@ -148,6 +151,11 @@ impl AdminOf {
         metrics.set_peers_up(others.filter(|broker| self.shared.liveness.is_up(broker.id)).count());
         let leads = *self.shared.metadata_leader.borrow() == Some(self.local.id);
         metrics.set_metadata(cluster.applied(), leads);
+        // A file system that does not answer leaves the figures as they were: the log itself says what it cannot write.
+        if let Ok(file_system) = rustix::fs::statvfs(&self.data_dir) {
+            let bytes = |blocks: u64| blocks.saturating_mul(file_system.f_frsize);
+            metrics.set_disk(bytes(file_system.f_blocks), bytes(file_system.f_bavail));
+        }
     }
 }
 

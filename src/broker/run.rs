@@ -197,7 +197,14 @@ impl Parts {
             topics: settings.topic_defaults(),
             metrics: Arc::clone(&metrics),
         });
-        let backend = AdminOf::new(local, metrics, peers.clone(), shared.clone(), restarts.clone());
+        let backend = AdminOf::new(
+            local,
+            metrics,
+            peers.clone(),
+            shared.clone(),
+            restarts.clone(),
+            settings.data_dir.clone(),
+        );
         let admin = admin::serve(admin_socket, backend)?;
         remembered(&shared, known).await?;
         let kafka = server::start(listeners, Arc::clone(&handlers), server_settings(&settings))?;

@@ -35,9 +35,9 @@ pub enum LogFormat {
 
 #[derive(Args, Clone, Debug)]
 pub struct Run {
-    /// Watch only this namespace; all of them when absent.
-    #[arg(long, env = "CHRONIK_WATCH_NAMESPACE")]
-    pub watch_namespace: Option<String>,
+    /// Watch only these namespaces; all of them when absent.
+    #[arg(long, env = "CHRONIK_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
 
     /// Namespace of the leader election's Lease.
     #[arg(long, env = "CHRONIK_LEASE_NAMESPACE", default_value = "default")]
@@ -109,9 +109,9 @@ pub struct Crds {
 
 #[derive(Args, Clone, Debug)]
 pub struct ReleaseFinalizers {
-    /// Look at Topics of this namespace only; of all when absent.
-    #[arg(long, env = "CHRONIK_WATCH_NAMESPACE")]
-    pub watch_namespace: Option<String>,
+    /// Look at Topics of these namespaces only; of all when absent.
+    #[arg(long, env = "CHRONIK_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
 
     /// Namespace of the operator's Deployment.
     #[arg(long, env = "CHRONIK_DEPLOYMENT_NAMESPACE", requires = "deployment")]

@@ -29,8 +29,8 @@ pub struct Context {
     pub topics: Store<Topic>,
     /// Topics to reconcile again.
     pub dirty_topics: Arc<Dirty<ObjectRef<Topic>>>,
-    pub status: StatusWriter,
-    pub events: Events,
+    pub status: Arc<StatusWriter>,
+    pub events: Arc<Events>,
     pub metrics: Arc<Metrics>,
     pub applied: crate::apply::Applied,
     /// What rollouts decided.

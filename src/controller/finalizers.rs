@@ -24,7 +24,10 @@ pub async fn release(options: ReleaseFinalizers) -> anyhow::Result<()> {
     if let (Some(namespace), Some(name)) = (&options.deployment_namespace, &options.deployment) {
         stop(&client, namespace, name).await?;
     }
-    let released = take_off(&client, options.watch_namespace.as_deref()).await?;
+    let mut released = 0;
+    for topics in scopes(&client, &options.watch_namespaces) {
+        released += take_off(&client, topics).await?;
+    }
     tracing::info!(released, "finalizers are off");
     Ok(())
 }
@@ -60,11 +63,15 @@ async fn stop(client: &Client, namespace: &str, name: &str) -> anyhow::Result<()
     }
 }
 
-async fn take_off(client: &Client, namespace: Option<&str>) -> anyhow::Result<usize> {
-    let topics: Api<Topic> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+/// Topics of each of these namespaces, or of all at once.
+fn scopes(client: &Client, namespaces: &[String]) -> Vec<Api<Topic>> {
+    match namespaces {
+        [] => vec![Api::all(client.clone())],
+        some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+    }
+}
+
+async fn take_off(client: &Client, topics: Api<Topic>) -> anyhow::Result<usize> {
     let mut released = 0;
     let mut page = ListParams::default().limit(PAGE);
     loop {

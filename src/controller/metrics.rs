@@ -9,6 +9,10 @@ use prometheus::{
 
 use crate::error::Category;
 
+/// States that brokers are counted by.
+const DESIRED: &str = "desired";
+const READY: &str = "ready";
+
 /// Every series this process exports.
 pub struct Metrics {
     registry: Registry,
@@ -26,6 +30,8 @@ pub struct Metrics {
     brokers_removed: IntCounterVec,
     scale_blocked: IntGaugeVec,
     evictions: IntCounterVec,
+    brokers: IntGaugeVec,
+    certificate_expires: IntGauge,
     leader: IntGauge,
 }
 
@@ -93,6 +99,19 @@ impl Metrics {
                 "Evictions of brokers' pods that were asked about, by outcome.",
                 &["outcome"],
             ),
+            brokers: IntGaugeVec::new(
+                opts(
+                    "brokers",
+                    "Broker pods of a cluster: those its spec desires, and those that are ready.",
+                ),
+                &["namespace", "cluster", "state"],
+            )
+            .expect("a valid name"),
+            certificate_expires: IntGauge::with_opts(opts(
+                "webhook_certificate_expires_seconds",
+                "Unix time at which the certificate that the webhook serves ends; 0 while it serves none.",
+            ))
+            .expect("a valid name"),
             leader: IntGauge::with_opts(opts("leader", "1 while this process leads.")).expect("a valid name"),
             registry,
         };
@@ -101,7 +120,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 15] = [
+        let all: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.reconcile_seconds.clone()),
@@ -116,6 +135,8 @@ impl Metrics {
             Box::new(self.brokers_removed.clone()),
             Box::new(self.scale_blocked.clone()),
             Box::new(self.evictions.clone()),
+            Box::new(self.brokers.clone()),
+            Box::new(self.certificate_expires.clone()),
             Box::new(self.leader.clone()),
         ];
         for collector in all {
@@ -188,6 +209,18 @@ impl Metrics {
         self.evictions.with_label_values(&[if allowed { "allowed" } else { "refused" }]).inc();
     }
 
+    /// How many broker pods a cluster should have, and how many are ready.
+    pub fn brokers(&self, namespace: &str, cluster: &str, desired: u32, ready: u32) {
+        for (state, count) in [(DESIRED, desired), (READY, ready)] {
+            self.brokers.with_label_values(&[namespace, cluster, state]).set(count.into());
+        }
+    }
+
+    /// The webhook serves a certificate that ends at this Unix time, in seconds.
+    pub fn certificate_expires(&self, at: i64) {
+        self.certificate_expires.set(at);
+    }
+
     /// A cluster is gone: so are its series.
     pub fn forget_cluster(&self, namespace: &str, cluster: &str) {
         let labels = [namespace, cluster];
@@ -198,6 +231,9 @@ impl Metrics {
         let _ = self.rollout_overdue.remove_label_values(&labels);
         let _ = self.brokers_removed.remove_label_values(&labels);
         let _ = self.scale_blocked.remove_label_values(&labels);
+        for state in [DESIRED, READY] {
+            let _ = self.brokers.remove_label_values(&[namespace, cluster, state]);
+        }
     }
 
     /// This process leads, or does not.
@@ -242,6 +278,7 @@ mod tests {
         metrics.broker_removed("shop", "demo");
         metrics.scale_blocked("shop", "demo", true);
         metrics.eviction(false);
+        metrics.brokers("shop", "demo", 3, 2);
         let text = metrics.text();
         assert!(
             text.contains(r#"chronik_operator_errors_total{category="InvalidSpec",kind="Topic"} 1"#),
@@ -252,6 +289,11 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"chronik_operator_evictions_total{outcome="refused"} 1"#), "{text}");
+        for (state, count) in [("desired", 3), ("ready", 2)] {
+            let labels = format!(r#"cluster="demo",namespace="shop",state="{state}""#);
+            let line = format!("chronik_operator_brokers{{{labels}}} {count}");
+            assert!(text.contains(&line), "{text}");
+        }
         for series in [
             "rollout_restarts_total",
             "rollout_blocked",

@@ -91,7 +91,7 @@ async fn start_webhook(
         client: client.clone(),
         brokers: BrokerClient::default(),
         admin_address: admin_address(options),
-        namespace: options.watch_namespace.clone(),
+        namespaces: options.watch_namespaces.clone(),
         metrics: metrics.clone(),
     };
     let (namespace, leads) = (&options.lease_namespace, leads.clone());
@@ -140,7 +140,8 @@ async fn lead(
     Ok(())
 }
 
-/// Everything but the election; `stop` ends it.
+/// Everything but the election; `stop` ends it. Each watched namespace has stores and controllers of its own: nothing in one
+/// refers to another. They share the caps on what is written.
 pub async fn reconcile_all(
     options: &Run,
     client: Client,
@@ -149,7 +150,41 @@ pub async fn reconcile_all(
     admin_address: AdminAddress,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let namespace = options.watch_namespace.as_deref();
+    let per_second = options.status_writes_per_second;
+    let shared = Shared {
+        status: Arc::new(StatusWriter::new(client.clone(), per_second, metrics.clone())),
+        events: Arc::new(Events::new(client.clone(), identity, metrics.clone())),
+        client,
+        metrics,
+        admin_address,
+        settings: Settings {
+            broker_image: options.broker_image.clone(),
+            cluster_domain: options.cluster_domain.clone(),
+        },
+    };
+    let namespaces: Vec<Option<&str>> = match options.watch_namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    };
+    let all = namespaces.into_iter().map(|namespace| reconcile_in(namespace, shared.clone(), stop.clone()));
+    futures::future::join_all(all).await;
+    Ok(())
+}
+
+/// What all watched namespaces share.
+#[derive(Clone)]
+struct Shared {
+    client: Client,
+    metrics: Arc<Metrics>,
+    status: Arc<StatusWriter>,
+    events: Arc<Events>,
+    settings: Settings,
+    admin_address: AdminAddress,
+}
+
+/// Reconciles one namespace, or all together.
+async fn reconcile_in(namespace: Option<&str>, shared: Shared, stop: CancellationToken) {
+    let Shared { client, metrics, .. } = shared;
     let (clusters, cluster_writer) = reflector::store();
     let (topics, topic_writer) = reflector::store();
     let (filled, clusters_filled) = watch::channel(false);
@@ -164,16 +199,13 @@ pub async fn reconcile_all(
         clusters_filled,
         topics: topics.clone(),
         dirty_topics: dirty_topics.clone(),
-        status: StatusWriter::new(client.clone(), options.status_writes_per_second, metrics.clone()),
-        events: Events::new(client.clone(), identity, metrics.clone()),
+        status: shared.status,
+        events: shared.events,
         journals: Journals::new(client.clone(), metrics.clone()),
         metrics,
         applied: Default::default(),
-        settings: Settings {
-            broker_image: options.broker_image.clone(),
-            cluster_domain: options.cluster_domain.clone(),
-        },
-        admin_address,
+        settings: shared.settings,
+        admin_address: shared.admin_address,
         client: client.clone(),
     });
     let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer, move || {
@@ -199,7 +231,6 @@ pub async fn reconcile_all(
         .for_each(|_| std::future::ready(()));
     let sweep = stop.clone().run_until_cancelled_owned(sweep(context));
     let (_, _, _) = tokio::join!(cluster_controller, topic_controller, sweep);
-    Ok(())
 }
 
 /// All of a kind, in one namespace or in every one.

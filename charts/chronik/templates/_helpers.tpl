@@ -24,6 +24,12 @@ app.kubernetes.io/component: operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* What every broker's pod has. */}}
+{{- define "chronik.brokers" -}}
+app.kubernetes.io/name: chronik
+app.kubernetes.io/component: broker
+{{- end -}}
+
 {{- define "chronik.labels" -}}
 {{ include "chronik.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -35,9 +41,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag }}
 {{- end -}}
 
-{{/* Role in the watched namespace, or ClusterRole for all. */}}
+{{/* Role in each watched namespace, or ClusterRole for all. */}}
 {{- define "chronik.roleKind" -}}
-{{ if .Values.watchNamespace }}Role{{ else }}ClusterRole{{ end }}
+{{ if .Values.watchNamespaces }}Role{{ else }}ClusterRole{{ end }}
 {{- end -}}
 
 {{- define "chronik.podSecurity" -}}
@@ -53,4 +59,12 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{/* Labels of what is picked up by monitoring. */}}
+{{- define "chronik.monitoringLabels" -}}
+{{ include "chronik.labels" . }}
+{{- with .Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

@@ -71,6 +71,8 @@ pub struct BrokerMetrics {
     write_group_bytes: Histogram,
     write_failures: IntCounter,
     disk_full: IntGauge,
+    disk_bytes: IntGauge,
+    disk_free_bytes: IntGauge,
     queue_bytes: IntGaugeVec,
     queue_refusals: IntCounterVec,
     connections: IntGaugeVec,
@@ -142,6 +144,16 @@ impl BrokerMetrics {
                 r,
                 "chronik_log_disk_full",
                 "1 while the log has no room: this broker takes no records and gives its leaderships away.",
+            )?,
+            disk_bytes: gauge(
+                r,
+                "chronik_disk_bytes",
+                "Size of the file system with the data folder, in bytes.",
+            )?,
+            disk_free_bytes: gauge(
+                r,
+                "chronik_disk_free_bytes",
+                "Bytes of that file system that this broker may still use.",
             )?,
             queue_bytes: gauges(r, "chronik_queue_bytes", &["queue"], "Bytes that wait in a queue.")?,
             queue_refusals: counters(
@@ -232,6 +244,12 @@ impl BrokerMetrics {
     /// Whether there is no room for more than what must be written.
     pub fn set_disk_full(&self, full: bool) {
         self.disk_full.set(full.into());
+    }
+
+    /// Size of the file system with the data, and what is free of it, in bytes.
+    pub fn set_disk(&self, size: u64, free: u64) {
+        self.disk_bytes.set(value(size));
+        self.disk_free_bytes.set(value(free));
     }
 
     /// Bytes that wait in a queue now, and what it has refused since the start.

@@ -1,5 +1,7 @@
 //! Metrics as Prometheus reads them.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +152,7 @@ fn the_inside_is_seen() {
     listener.refused();
     metrics.broker.request_memory().taken.add(10);
     metrics.broker.request_memory().waits.inc();
+    metrics.broker.set_disk(1000, 100);
     metrics.broker.set_peers_up(2);
     metrics.broker.set_peer_bytes("control", 5, 6);
     metrics.broker.set_learner_bytes(9);
@@ -171,6 +174,8 @@ fn the_inside_is_seen() {
         r#"chronik_connections_refused_total{listener="PLAINTEXT"} 1"#,
         "chronik_request_memory_bytes 10",
         "chronik_request_memory_waits_total 1",
+        "chronik_disk_bytes 1000",
+        "chronik_disk_free_bytes 100",
         "chronik_peers_up 2",
         r#"chronik_peer_bytes_total{direction="received",lane="control"} 6"#,
         "chronik_learner_bytes_sent_total 9",
@@ -193,4 +198,32 @@ fn the_inside_is_seen() {
     has(&metrics, "chronik_log_disk_full 0");
     drop(open);
     has(&metrics, r#"chronik_connections{listener="PLAINTEXT"} 0"#);
+}
+
+/// Words of the chart's file that begin with `chronik_` and are not the operator's.
+fn named_in(file: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/chronik/files");
+    let text = std::fs::read_to_string(folder.join(file)).unwrap();
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let series = words.filter(|word| word.starts_with("chronik_") && !word.starts_with("chronik_operator_"));
+    series.map(str::to_owned).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_look_at_what_is_exported() {
+    let metrics = Metrics::new(true).unwrap();
+    metrics.partitions.set_led(GroupId(16), led("t", 0, 3, &[follower(2, 1, 1)]));
+    let produce = Arc::clone(metrics.requests.api(0, || "Produce".into()).unwrap());
+    produce.begin(1).done(1);
+    produce.error(20);
+    drop(metrics.broker.listener("PLAINTEXT").opened());
+    metrics.broker.set_queue(Queue::ClientAppends, 1, 1);
+    metrics.broker.set_peer_bytes("control", 1, 1);
+    let lines = scrape(&metrics);
+    let exported: BTreeSet<&str> = lines.iter().map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+    for file in ["alerts.yaml", "alerts-test.yaml", "dashboard.json"] {
+        let unknown: Vec<String> =
+            named_in(file).into_iter().filter(|series| !exported.contains(series.as_str())).collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}");
+    }
 }

@@ -63,6 +63,9 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
     let (told_of, settings) = (told.as_ref(), &context.settings);
     let seen = status::Seen { found: &found, outcome: outcome.as_ref(), told: told_of, settings };
     let next = status::build(&known, &seen, Timestamp::now());
+    if let Some(brokers) = &next.brokers {
+        context.metrics.brokers(&key.namespace, &key.name, brokers.desired, brokers.ready);
+    }
     let formed = next.initialised && !known.status.as_ref().is_some_and(|status| status.initialised);
     report(&context, &cluster, &next, told.as_ref()).await?;
     if formed {

@@ -61,6 +61,10 @@ fn values_that_are_not_allowed_are_refused_by_name() {
         ("log.format=xml", "/log/format"),
         ("statusWritesPerSecond=0", "/statusWritesPerSecond"),
         ("webhook.enabled=maybe", "/webhook/enabled"),
+        ("watchNamespaces={Shop}", "/watchNamespaces/0"),
+        ("monitoring.interval=often", "/monitoring/interval"),
+        ("monitoring.rulez.enabled=true", "rulez"),
+        ("networkPolicy.enabled=true", "networkPolicy.namespaces is empty"),
     ] {
         let output = helm(&["template", "chronik", chart().to_str().unwrap(), "--set", set]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -85,7 +89,7 @@ fn the_crds_are_todays_and_an_uninstall_keeps_them() {
 #[test]
 #[ignore = "needs Helm: set HELM"]
 fn the_command_lines_are_understood() {
-    let objects = rendered(&["watchNamespace=shop"]);
+    let objects = rendered(&["watchNamespaces={shop}"]);
     let known: BTreeSet<String> = Cli::command()
         .get_subcommands()
         .flat_map(clap::Command::get_arguments)
@@ -102,9 +106,14 @@ fn the_command_lines_are_understood() {
             let name = variable["name"].as_str().unwrap();
             assert!(name == "RUST_LOG" || known.contains(name), "{kind} sets {name}, which nothing reads");
         }
+        // What the standard `restricted` asks for, and a root file system that nobody writes to.
         let security = &container["securityContext"];
         assert_eq!(security["readOnlyRootFilesystem"], true, "{kind}");
-        assert_eq!(object["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"], true, "{kind}");
+        assert_eq!(security["allowPrivilegeEscalation"], false, "{kind}");
+        assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}), "{kind}");
+        let of_pod = &object["spec"]["template"]["spec"]["securityContext"];
+        assert_eq!(of_pod["runAsNonRoot"], true, "{kind}");
+        assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault", "{kind}");
     }
 }
 
@@ -127,14 +136,17 @@ fn rights_are_few_and_confined_to_the_watched_namespace() {
             }
         }
     }
-    let confined = rendered(&["watchNamespace=shop"]);
-    // The webhook's registration is in no namespace: its own is all that it may change there.
+    let confined = rendered(&["watchNamespaces={shop,bank}"]);
+    // The webhook's registration is in no namespace: its own is all that it may change there. Nodes it reads.
     let everywhere: Vec<&Value> =
         of_kind(&confined, "ClusterRole").iter().flat_map(|role| role["rules"].as_array().unwrap()).collect();
-    assert_eq!(everywhere.len(), 1);
-    assert_eq!(names(&everywhere[0]["resources"]), ["validatingwebhookconfigurations"]);
-    assert_eq!(names(&everywhere[0]["resourceNames"]), ["chronik-operator.system"]);
-    let without = rendered(&["watchNamespace=shop", "webhook.enabled=false"]);
+    let rule = |resource: &str| {
+        *everywhere.iter().find(|rule| names(&rule["resources"]) == [resource]).expect(resource)
+    };
+    assert_eq!(everywhere.len(), 2);
+    assert_eq!(names(&rule("nodes")["verbs"]), ["get"]);
+    assert_eq!(names(&rule("validatingwebhookconfigurations")["resourceNames"]), ["chronik-operator.system"]);
+    let without = rendered(&["watchNamespaces={shop}", "webhook.enabled=false", "racks.enabled=false"]);
     assert!(
         of_kind(&without, "ClusterRole").is_empty() && of_kind(&without, "ClusterRoleBinding").is_empty()
     );
@@ -142,7 +154,7 @@ fn rights_are_few_and_confined_to_the_watched_namespace() {
         .iter()
         .map(|role| role["metadata"]["namespace"].as_str().unwrap())
         .collect();
-    assert_eq!(namespaces, BTreeSet::from(["shop", "system"]));
+    assert_eq!(namespaces, BTreeSet::from(["bank", "shop", "system"]));
 }
 
 #[test]
@@ -165,13 +177,13 @@ fn the_hook_leaves_nothing_behind() {
 #[test]
 #[ignore = "needs Helm: set HELM"]
 fn an_eviction_waits_for_the_operator_only_while_it_answers() {
-    let objects = rendered(&["watchNamespace=shop"]);
+    let objects = rendered(&["watchNamespaces={shop}"]);
     let configuration = of_kind(&objects, "ValidatingWebhookConfiguration")[0];
     let webhook = &configuration["webhooks"][0];
     assert_eq!(webhook["name"], chronik_controller::webhook::NAME);
     assert_eq!(webhook["clientConfig"]["service"]["path"], chronik_controller::webhook::PATH);
     assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Ignore"), &json!(10)));
-    assert_eq!(webhook["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "shop");
+    assert_eq!(names(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]), ["shop"]);
     assert!(webhook["clientConfig"]["caBundle"].is_null(), "an upgrade would take the operator's away");
 
     // What the operator is told, and what there is.
@@ -199,4 +211,65 @@ fn an_eviction_waits_for_the_operator_only_while_it_answers() {
     }
     let text = without.iter().map(ToString::to_string).collect::<String>();
     assert!(!text.contains("WEBHOOK") && !text.contains("9443"));
+}
+
+#[test]
+#[ignore = "needs Helm: set HELM"]
+fn monitoring_is_there_when_asked_for_and_says_what_the_files_say() {
+    let kinds = ["ServiceMonitor", "PodMonitor", "PrometheusRule"];
+    assert!(kinds.iter().all(|kind| of_kind(&rendered(&[]), kind).is_empty()));
+    let objects = rendered(&[
+        "monitoring.operator.enabled=true",
+        "monitoring.brokers.enabled=true",
+        "monitoring.rules.enabled=true",
+        "monitoring.rules.runbooks=https://example.org/runbooks/",
+        "monitoring.dashboard.enabled=true",
+        "monitoring.labels.release=prometheus",
+        "watchNamespaces={shop}",
+    ]);
+    for kind in kinds {
+        assert_eq!(of_kind(&objects, kind)[0]["metadata"]["labels"]["release"], "prometheus", "{kind}");
+    }
+    // What is selected is there.
+    let monitor = &of_kind(&objects, "ServiceMonitor")[0]["spec"];
+    let service = of_kind(&objects, "Service")[0];
+    for (label, value) in monitor["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(service["metadata"]["labels"][label], *value);
+    }
+    let port = &monitor["endpoints"][0]["port"];
+    assert!(service["spec"]["ports"].as_array().unwrap().iter().any(|found| found["name"] == *port));
+    let brokers = &of_kind(&objects, "PodMonitor")[0]["spec"];
+    assert_eq!(names(&brokers["namespaceSelector"]["matchNames"]), ["shop"]);
+    let labels = chronik_api::labels::broker_labels("demo");
+    for (label, value) in brokers["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(labels[label], value.as_str().unwrap());
+    }
+    let rules = of_kind(&objects, "PrometheusRule")[0];
+    let first = &rules["spec"]["groups"][0]["rules"][0];
+    assert!(first["annotations"]["summary"].as_str().unwrap().contains("{{ $labels.cluster }}"), "{first}");
+    let page = first["annotations"]["runbook_url"].as_str().unwrap();
+    assert!(page.starts_with("https://example.org/runbooks/") && page.ends_with(".md"), "{page}");
+    let dashboard = of_kind(&objects, "ConfigMap")[0];
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+    let text = dashboard["data"]["chronik.json"].as_str().unwrap();
+    let parsed: Value = serde_json::from_str(text).unwrap();
+    assert!(parsed["panels"].as_array().unwrap().len() > 20);
+}
+
+#[test]
+#[ignore = "needs Helm: set HELM"]
+fn brokers_own_ports_are_for_brokers_and_the_operator() {
+    let objects = rendered(&["networkPolicy.enabled=true", "watchNamespaces={shop,bank}"]);
+    let policies = of_kind(&objects, "NetworkPolicy");
+    let of_brokers: Vec<_> =
+        policies.iter().filter(|policy| policy["metadata"]["namespace"] != "system").collect();
+    assert_eq!((policies.len(), of_brokers.len()), (3, 2));
+    for policy in of_brokers {
+        for rule in policy["spec"]["ingress"].as_array().unwrap() {
+            let ports: Vec<_> =
+                rule["ports"].as_array().unwrap().iter().map(|port| port["port"].as_str().unwrap()).collect();
+            let own = ports.contains(&"peer") || ports.contains(&"admin");
+            assert!(!own || !rule["from"].is_null(), "{ports:?} are open to everybody");
+        }
+    }
 }

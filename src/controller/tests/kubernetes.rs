@@ -468,7 +468,7 @@ async fn a_namespace_goes_away_with_the_operator_and_without_it() {
     world.stop_operator();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let options = chronik_controller::cli::ReleaseFinalizers {
-        watch_namespace: Some(world.namespace.clone()),
+        watch_namespaces: vec![world.namespace.clone()],
         deployment_namespace: None,
         deployment: None,
     };

@@ -50,6 +50,11 @@ impl Certificate {
         })
     }
 
+    /// When it ends.
+    pub fn expires(&self) -> Timestamp {
+        self.made + LIFE
+    }
+
     /// Whether less than a third of its life is left.
     pub fn is_due(&self, now: Timestamp) -> bool {
         now.as_second() - self.made.as_second() > (LIFE.as_secs() * 2 / 3) as i64

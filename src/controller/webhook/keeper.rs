@@ -18,6 +18,7 @@ use super::certificate::Certificate;
 use super::kept::{Kept, Step};
 use super::tls::{self, Acceptor};
 use crate::error::brief;
+use crate::metrics::Metrics;
 
 /// Name of the webhook in its configuration.
 pub const NAME: &str = "evictions.chronik.dev";
@@ -53,6 +54,7 @@ pub struct Keeper {
     pub acts: Arc<AtomicBool>,
     /// Where what is served is put.
     pub served: watch::Sender<Option<Acceptor>>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Keeper {
@@ -62,6 +64,7 @@ impl Keeper {
         namespace: &str,
         options: &crate::cli::Webhook,
         acts: Arc<AtomicBool>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
@@ -71,6 +74,7 @@ impl Keeper {
             host: options.host.clone().unwrap_or_default(),
             acts,
             served: watch::channel(None).0,
+            metrics,
         }
     }
 
@@ -115,6 +119,7 @@ impl Keeper {
         let acceptor = tls::acceptor(&certificate.certificate, &certificate.key)
             .map_err(|source| Error::Use { secret: self.secret.clone(), source })?;
         self.served.send_replace(Some(acceptor));
+        self.metrics.certificate_expires(certificate.expires().as_second());
         tracing::info!(made = %certificate.made, "serve the webhook with this certificate");
         Ok(())
     }

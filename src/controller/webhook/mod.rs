@@ -44,7 +44,8 @@ pub async fn start(
 ) -> anyhow::Result<Running> {
     let listener = serve::listen(listener).await?;
     let address = listener.local_addr()?;
-    let keeper = keeper::Keeper::new(client, namespace, options, acts);
+    let metrics = evictions.metrics.clone();
+    let keeper = keeper::Keeper::new(client, namespace, options, acts, metrics);
     let certificate = keeper.served.subscribe();
     let certified = Certified(certificate.clone());
     tokio::spawn(stop.clone().run_until_cancelled_owned(keeper.keep()));

@@ -137,7 +137,7 @@ impl Drain {
             client: operator_client().await,
             brokers: BrokerClient::default(),
             admin_address: Arc::new(move |_, broker| addresses[broker as usize - 1].clone()),
-            namespace: Some(world.namespace.clone()),
+            namespaces: vec![world.namespace.clone()],
             metrics: world.metrics.clone(),
         };
         let options = Webhook {

@@ -62,7 +62,7 @@ impl World {
     pub async fn run_operator(&self, brokers: &Brokers) {
         let client = operator_client().await;
         let options = Run {
-            watch_namespace: Some(self.namespace.clone()),
+            watch_namespaces: vec![self.namespace.clone()],
             lease_namespace: self.namespace.clone(),
             lease_name: "unused".to_owned(),
             identity: None,

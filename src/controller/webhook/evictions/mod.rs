@@ -37,8 +37,8 @@ pub struct Evictions {
     pub client: Client,
     pub brokers: BrokerClient,
     pub admin_address: AdminAddress,
-    /// The one namespace that is looked after; all when absent.
-    pub namespace: Option<String>,
+    /// The namespaces that are looked after; all when empty.
+    pub namespaces: Vec<String>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -61,7 +61,7 @@ async fn answer(
 
 impl Evictions {
     async fn judge(&self, request: &review::Request) -> Result<Result<(), String>, kube::Error> {
-        if self.namespace.as_ref().is_some_and(|only| *only != request.namespace) {
+        if !self.namespaces.is_empty() && !self.namespaces.contains(&request.namespace) {
             return Ok(Ok(()));
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &request.namespace);
