@@ -6,6 +6,7 @@ use chronik_api::BrokerCluster;
 use chronik_api::broker_cluster::BrokerClusterSpec;
 use chronik_api::labels::RESTART_HASH;
 use chronik_core::ids::{BrokerId, Generation, TopicId};
+use chronik_core::metadata::Standing;
 use chronik_core::restart::{PermitId, Reason, Stage};
 use chronik_core::rollout::{BrokersSeen, Observed, PodSeen};
 use chronik_core::view::{
@@ -117,6 +118,9 @@ pub(crate) fn told(topics: Vec<TopicReport>) -> Told {
         version: "0.1.0".to_owned(),
         leaders: 2,
         replicas: 6,
+        standing: Standing::default(),
+        moving: 0,
+        blocked: None,
         disk: String::new(),
     };
     let report = ClusterReport {

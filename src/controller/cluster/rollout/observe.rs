@@ -61,7 +61,6 @@ fn ignored_of(pod: &Pod) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
     use crate::cluster::testing::cluster;
-    use chronik_api::labels::RESTART_HASH;
     use chronik_core::ids::BrokerId;
     use chronik_core::rollout::BrokersSeen;
     use k8s_openapi::api::apps::v1::StatefulSet;
