@@ -114,11 +114,13 @@ impl Journals {
             Some(kept) => (kept.owner.clone(), kept.waiting.clone(), kept.written.clone()),
             None => return Ok(()),
         };
-        let mut journal = match written {
-            Some(journal) => journal,
-            None => self.read(key, &owner, waiting.first()).await?,
+        let (mut journal, last) = match written {
+            Some(journal) => (journal, None),
+            None => self.read(key, &owner).await?,
         };
-        waiting.iter().for_each(|round| journal.add(round));
+        // An operator that has just started decides what the one before it did.
+        let is_known = last.zip(waiting.first()).is_some_and(|(last, first)| last.decided_as(first));
+        waiting.iter().skip(usize::from(is_known)).for_each(|round| journal.add(round));
         apply(&self.0.client, &self.0.applied, &config_map(key, &owner, &journal)).await?;
         if let Some(kept) = self.0.clusters.lock().get_mut(key).filter(|kept| kept.owner.uid == owner.uid) {
             kept.waiting.drain(..waiting.len().min(kept.waiting.len()));
@@ -127,13 +129,12 @@ impl Journals {
         Ok(())
     }
 
-    /// What another process kept. Its last round is left out if it is what `next` says again.
+    /// What another process kept, and the last round of it.
     async fn read(
         &self,
         key: &ClusterKey,
         owner: &OwnerReference,
-        next: Option<&Round>,
-    ) -> Result<Journal, ApplyError> {
+    ) -> Result<(Journal, Option<Round>), ApplyError> {
         let api: Api<ConfigMap> = Api::namespaced(self.0.client.clone(), &key.namespace);
         let name = names::rollout_journal(&key.name);
         let failed = |source| ApplyError::Kubernetes {
@@ -141,17 +142,16 @@ impl Journals {
             name: name.clone(),
             source: Box::new(source),
         };
-        let Some(present) = api.get_opt(&name).await.map_err(failed)? else { return Ok(Journal::default()) };
+        let present = api.get_opt(&name).await.map_err(failed)?.unwrap_or_default();
         let is_ours = present.metadata.owner_references.iter().flatten().any(|other| other.uid == owner.uid);
         let text = present.data.and_then(|mut data| data.remove(ROUNDS)).filter(|_| is_ours);
         let mut rounds = Journal::read(&text.unwrap_or_default()).unwrap_or_else(|error| {
             tracing::warn!(cluster = %key, %error, "begin the rollout's journal anew");
             Vec::new()
         });
-        rounds.pop_if(|last| next.is_some_and(|next| last.decided_as(next)));
         let mut journal = Journal::default();
         rounds.iter().for_each(|round| journal.add(round));
-        Ok(journal)
+        Ok((journal, rounds.pop()))
     }
 }
 
