@@ -123,13 +123,16 @@ fn a_text_that_is_no_journal_is_refused_by_its_line() {
 }
 
 /// From the operator's test on Kubernetes: three brokers, blocked at first, one by one, one more because a person asks. And from
-/// five real brokers: blocked, one by one, two at once, then one that a person approves.
+/// five real brokers: blocked, one by one, two at once, then one that a person approves. And from three real ones: a topic forbids
+/// it, the spec is edited twice in the middle, an image is not there, the deadline passes, the spec is corrected.
 #[test]
 fn recorded_journals_are_decided_again() {
     let of_test = include_str!("../testdata/operator-test.jsonl");
     let of_five = include_str!("../testdata/five-brokers.jsonl");
+    let edited = include_str!("../testdata/edited-mid-roll.jsonl");
     assert_eq!(restarts_decided_again(of_test), [1, 3, 2, 3]);
     assert_eq!(restarts_decided_again(of_five), [1, 3, 4, 5, 2, 1, 2, 3, 4, 5, 5]);
+    assert_eq!(restarts_decided_again(edited), [2, 2, 2, 3, 1, 1, 1]);
 }
 
 /// The brokers whose pods were deleted.
