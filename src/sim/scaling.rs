@@ -1,7 +1,7 @@
 //! Brokers that come and go while the cluster runs: an administrator has a new one take replicas, and one that is to go give
-//! them up, by the product's own calls.
+//! them up, by the product's own calls. Of every other one he says only that it joins or leaves, and the product moves.
 
-use chronik_core::metadata::{Command, Partition, Replica, UnregisterBroker};
+use chronik_core::metadata::{Command, Partition, Replica, SetStanding, Standing, UnregisterBroker};
 
 use crate::random::Random;
 use crate::time::{Micros, SECOND};
@@ -27,6 +27,11 @@ pub struct Newcomer {
 impl Newcomer {
     pub fn goes(&self) -> bool {
         self.stays.is_some()
+    }
+
+    /// What is there by chance decides it, so that nothing else of a seed changes.
+    fn by_standing(&self) -> bool {
+        self.at % 2 == 0
     }
 }
 
@@ -91,7 +96,15 @@ impl World {
             self.coverage.count("scale: a new broker in full ISRs");
             return wanted.stays.map(|stays| (stays, Step::Empty(0)));
         }
-        if looks.is_multiple_of(ASKS_EVERY) && self.is_registered(at) {
+        if !self.is_registered(at) {
+            return Some((LOOKS_EVERY, Step::Fill(0)));
+        }
+        let done_for_him = self.leaves_moves_to_the_product(at, looks);
+        if looks == 0 && done_for_him {
+            self.stand(at, Standing::Joining);
+        }
+        // Its share may be none.
+        if looks.is_multiple_of(ASKS_EVERY) && !done_for_him {
             for place in 0..self.places.len() {
                 let Some(partition) = self.newest_partition(place) else { continue };
                 if !names(partition.target(), at) && partition.reassignment.is_none() {
@@ -118,7 +131,7 @@ impl World {
             return Some((LOOKS_EVERY, Step::TakeOut(0)));
         }
         if looks.is_multiple_of(ASKS_EVERY) {
-            self.move_away(at);
+            self.have_emptied(at, looks);
         }
         Some((LOOKS_EVERY, Step::Empty(looks + 1)))
     }
@@ -136,9 +149,31 @@ impl World {
         if looks.is_multiple_of(ASKS_EVERY) {
             // Refused as long as a partition names it.
             self.want(Command::UnregisterBroker(UnregisterBroker { broker: broker_id(at) }));
-            self.move_away(at);
+            self.have_emptied(at, looks);
         }
         Some((LOOKS_EVERY, Step::TakeOut(looks + 1)))
+    }
+
+    /// A partition with as many replicas as there are brokers cannot leave by itself: he has it have fewer.
+    fn have_emptied(&mut self, at: M, looks: u32) {
+        match self.leaves_moves_to_the_product(at, looks) {
+            true => self.stand(at, Standing::Leaving),
+            false => self.move_away(at),
+        }
+    }
+
+    /// For some time; then he moves himself. A copy that may be lost is put nowhere by chance.
+    fn leaves_moves_to_the_product(&self, at: M, looks: u32) -> bool {
+        self.newcomer(at).by_standing() && looks < PATIENCE && self.plan.victim.is_none()
+    }
+
+    fn stand(&mut self, at: M, standing: Standing) {
+        let name = match standing {
+            Standing::Leaving => "scale: a broker is said to leave",
+            _ => "scale: a broker is said to join",
+        };
+        self.coverage.count(name);
+        self.want(Command::SetStanding(SetStanding { broker: broker_id(at), standing }));
     }
 
     fn newcomer(&self, at: M) -> Newcomer {

@@ -1,8 +1,10 @@
 //! What holds at the end, when every fault is over: all is well again, and nothing that was acknowledged is missing.
 
+use std::sync::Arc;
+
 use chronik_broker::replica::{Leadership, ReplicaState};
 use chronik_core::ids::{GroupId, Offset};
-use chronik_core::metadata::{Partition, Topic};
+use chronik_core::metadata::{ClusterState, Partition, Standing, Topic};
 use chronik_core::view::PartitionState;
 
 use crate::clients::Role;
@@ -27,6 +29,10 @@ impl World {
         }
         if self.scaling > 0 {
             return Some(format!("{} brokers are still to come or to go", self.scaling));
+        }
+        let joins = |cluster: &Arc<ClusterState>| cluster.brokers_that_are(Standing::Joining).next();
+        if let Some(broker) = self.checks.newest_metadata.as_ref().and_then(joins) {
+            return Some(format!("broker {broker} has not got its share"));
         }
         if let Some(what) = self.unsettled_permit() {
             return Some(what);

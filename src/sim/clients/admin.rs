@@ -18,7 +18,10 @@ pub struct Admin {
 
 /// Whether a refusal ends the matter: what was to be taken back is over, or another broker has gone.
 fn may_be_refused(command: Option<&Command>) -> bool {
-    matches!(command, Some(Command::AlterReassignment(_) | Command::UnregisterBroker(_)))
+    matches!(
+        command,
+        Some(Command::AlterReassignment(_) | Command::UnregisterBroker(_) | Command::SetStanding(_))
+    )
 }
 
 impl Admin {
