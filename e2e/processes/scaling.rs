@@ -62,14 +62,13 @@ fn await_settled(cluster: &mut Grown, id: i32) {
     wait::until("nothing moves", GOES_ON, look);
 }
 
-fn await_emptied(cluster: &Grown, id: i32) -> Duration {
+fn await_emptied(cluster: &Grown, id: i32) {
     let look = || {
-        goes_gently(cluster)?;
         let (told, report) = (told(cluster, id)?, cluster.cluster(1)?);
         let votes = report["metadata_voters"].as_array().is_some_and(|all| all.contains(&json!(id)));
         wait::holds(told["replicas"] == 0 && !votes, || format!("votes: {votes}, {told}"))
     };
-    wait::until(&format!("broker {id} has nothing any more"), GOES_ON, look).1
+    wait::until(&format!("broker {id} has nothing any more"), GOES_ON, look);
 }
 
 fn leaders(cluster: &Grown) -> BTreeMap<i64, usize> {
@@ -102,8 +101,13 @@ fn a_broker_leaves_under_load_and_comes_back_empty_for_its_share() {
     // Broker 3 votes, and may lead the metadata group.
     stand(&cluster, 3, "leaving");
     stand(&cluster, 3, "leaving");
-    let took = await_emptied(&cluster, 3);
-    println!("{kept} replicas and a vote left broker 3 after {took:?}");
+    let gently = || {
+        goes_gently(&cluster)?;
+        wait::holds(replicas(&cluster, 3) == 0, || "replicas are left".to_owned())
+    };
+    let (_, took) = wait::until("the replicas of broker 3 leave it", GOES_ON, gently);
+    await_emptied(&cluster, 3);
+    println!("{kept} replicas left broker 3 after {took:?}");
     cluster.await_replicas("t", PARTITIONS, &[1, 2, 4], GOES_ON);
     let counts = leaders(&cluster);
     assert!(counts.values().all(|count| (3..=5).contains(count)), "{counts:?}");
@@ -135,6 +139,31 @@ fn a_broker_leaves_under_load_and_comes_back_empty_for_its_share() {
     assert_eq!(replicas(&cluster, 3), PARTITIONS as u64 * 3 / 4);
     let counts = leaders(&cluster);
     assert!(counts.len() == 4 && counts.values().all(|count| (2..=4).contains(count)), "{counts:?}");
+    load.await_acks(PARTITIONS, 20, GOES_ON);
+    let (sent, book) = load.finish();
+    check::all_kept(&cluster.bootstrap(), "t", PARTITIONS, sent, &book);
+    assert_eq!(book.acknowledged(), sent);
+}
+
+/// Each of them votes, one leads the metadata group, and the last replica of each partition moves.
+#[test]
+fn two_of_three_brokers_leave_at_once_and_the_third_goes_on_alone() {
+    let mut cluster = Grown::start("to-one", 3, 3);
+    cluster.create_topic("t", PARTITIONS, &[2]);
+    let load = Load::start(&load::idempotent(&cluster.bootstrap()), "t", PARTITIONS, PACE);
+    load.await_acks(PARTITIONS, 20, GOES_ON);
+    [2, 3].iter().for_each(|id| stand(&cluster, *id, "leaving"));
+    let path = "/v1/brokers/1/standing";
+    let refused = admin::put(cluster.broker(1).admin(), path, &json!({"standing": "leaving"}));
+    let refused = refused.expect("an answer");
+    assert!(refused.status == 400 && refused.body.contains("one has to stay"), "{refused:?}");
+    [2, 3].iter().for_each(|id| await_emptied(&cluster, *id));
+    for id in [2, 3] {
+        cluster.broker(id).terminate();
+        assert!(cluster.broker_mut(id).wait_end(GOES_ON).success());
+        cluster.unregister(id);
+    }
+    assert_eq!(cluster.cluster(1).expect("a report")["metadata_voters"], json!([1]));
     load.await_acks(PARTITIONS, 20, GOES_ON);
     let (sent, book) = load.finish();
     check::all_kept(&cluster.bootstrap(), "t", PARTITIONS, sent, &book);

@@ -31,7 +31,7 @@ impl Newcomer {
 
     /// What is there by chance decides it, so that nothing else of a seed changes.
     fn by_standing(&self) -> bool {
-        self.at % 2 == 0
+        self.at.is_multiple_of(2)
     }
 }
 
