@@ -64,6 +64,7 @@ fn a_smaller_cluster_is_drained_first_and_a_larger_one_takes_its_share() {
     world.await_event("demo", "ScaleDownBlocked", &["topic t has 3 replicas", "lower the replicas"]);
     assert_eq!(world.pods().expect("pods").len(), 3, "{why}");
 
+    let shrunk = load.longest_stall(began);
     let regrown = Instant::now();
     resize(&world, 4);
     world.await_condition(DEMO, "Ready", "True AllBrokersReady: all 4 brokers", SETTLE);
@@ -73,14 +74,13 @@ fn a_smaller_cluster_is_drained_first_and_a_larger_one_takes_its_share() {
     };
     wait::until("the new broker has its share", GONE, shared);
     world.await_condition(DEMO, "Scaling", "False AtSize", GOES_ON);
-    let regrown = regrown.elapsed();
     load.await_acks(PARTITIONS, 10, GOES_ON);
-    let stall = load.longest_stall(began);
+    let (stall, regrown) = (load.longest_stall(regrown), regrown.elapsed());
     let (sent, book) = load.finish();
     assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
     figure(&format!(
-        "4 to 3 brokers: {took:?}; 3 to 4 with its share of {PARTITIONS} partitions: {regrown:?}; {sent} sends and none \
-         failed, longest stall of a partition {stall:?}"
+        "4 to 3 brokers: {took:?}, longest stall of a partition {shrunk:?}; 3 to 4 with its share of {PARTITIONS} \
+         partitions: {regrown:?}, longest stall {stall:?}; {sent} sends and none failed"
     ));
 }
 
