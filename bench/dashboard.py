@@ -47,7 +47,8 @@ def draw(axes, panel, fill, url, minutes):
         axes.set_axis_off()
     else:
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=4, loc="upper left")
+        if axes.lines:
+            axes.legend(fontsize=4, loc="upper left")
     return empty
 
 

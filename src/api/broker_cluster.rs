@@ -82,9 +82,10 @@ pub struct BrokerClusterSpec {
     #[serde(default)]
     pub image_pull_policy: ImagePullPolicy,
 
-    /// Each broker's volume. It cannot change.
+    /// Each broker's volume. Its size may grow.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.storage cannot change: volumes of a running cluster cannot be exchanged yet"))]
+    #[x_kube(validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0").message("spec.storage.size may only grow: volumes cannot be made smaller"),
+             validation = Rule::new("(has(self.storageClassName) ? self.storageClassName : '') == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : '')").message("spec.storage.storageClassName cannot change: volumes of a running cluster cannot be exchanged"))]
     pub storage: Storage,
 
     /// CPU and memory of each broker.
@@ -94,6 +95,11 @@ pub struct BrokerClusterSpec {
     /// How brokers keep apart.
     #[serde(default)]
     pub spread: Spread,
+
+    /// Where brokers learn their rack, over which replicas are spread and by which consumers find one near; without, they
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<Rack>,
 
     /// The brokers' network ports.
     #[serde(default)]
@@ -107,6 +113,13 @@ pub struct BrokerClusterSpec {
     /// How pods that run older settings are restarted.
     #[serde(default)]
     pub rollout: Rollout,
+
+    /// What is laid over the brokers' pods, in the shape of a PodTemplateSpec: labels and annotations, where pods are
+    /// scheduled, service account, volumes, more containers, and of the container `broker` its environment and mounts.
+    /// What brokers need cannot be replaced; the condition `Ready` names what is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub pod_template: Option<serde_json::Map<String, serde_json::Value>>,
 
     /// Broker settings by the names `chronik-broker run --help` gives them, such as `min-insync-replicas`.
     /// Settings that identify a broker (its id, addresses, folders) are the operator's.
@@ -153,12 +166,25 @@ pub struct Storage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+
+    /// What becomes of the volumes when the cluster is deleted.
+    pub retention: Retention,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { size: "10Gi".to_owned(), storage_class_name: None }
+        Self { size: "10Gi".to_owned(), storage_class_name: None, retention: Retention::Retain }
     }
+}
+
+/// What becomes of volume claims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// They stay, with their data: a cluster of the same name adopts them.
+    #[default]
+    Retain,
+    /// They are deleted, and all data with them.
+    Delete,
 }
 
 /// CPU and memory of a container.
@@ -201,6 +227,20 @@ pub enum SpreadMode {
     Preferred,
     /// A broker that would break it is not started.
     Required,
+}
+
+/// Where brokers learn their rack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rack {
+    /// A label of nodes, such as topology.kubernetes.io/zone. A broker takes its node's value up when it starts.
+    #[schemars(
+        length(min = 1, max = 317),
+        regex(
+            pattern = r"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
+        )
+    )]
+    pub node_label: String,
 }
 
 /// The brokers' network ports.
@@ -270,7 +310,8 @@ pub struct BrokerClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
 
-    /// Ready, Initialised, PodsOutdated, Scaling, RollingOut, InSync, UnderMinIsr, Offline.
+    /// Ready, Initialised, PodsOutdated, Scaling, RollingOut, InSync, UnderMinIsr, Offline, StorageSized; RacksKnown where
+    /// racks are asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

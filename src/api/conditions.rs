@@ -24,6 +24,11 @@ pub const SCALING: &str = "Scaling";
 /// Broker pods are restarted, or would be if the brokers let them go.
 pub const ROLLING_OUT: &str = "RollingOut";
 
+/// Every volume is as large as the spec says.
+pub const STORAGE_SIZED: &str = "StorageSized";
+/// Every broker pod that has a node knows the rack it stands in.
+pub const RACKS_KNOWN: &str = "RacksKnown";
+
 /// The three values a condition's status may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {

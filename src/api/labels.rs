@@ -26,6 +26,9 @@ pub const RESTART_HASH: &str = "chronik.dev/restart-hash";
 /// Annotation of a broker pod: seconds that its stop may wait until partitions can spare the broker.
 pub const STOP_WAIT: &str = "chronik.dev/stop-wait-seconds";
 
+/// Annotation of a broker pod: the rack it stands in, by its node's label.
+pub const RACK: &str = "chronik.dev/rack";
+
 /// Annotation of a broker pod that a person sets: `true` restarts it once the brokers let it go.
 pub const RESTART: &str = "chronik.dev/restart";
 

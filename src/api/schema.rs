@@ -33,6 +33,11 @@ pub(crate) fn settings(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// An object whose fields are read by the operator, not by the API server.
+pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
 /// Quantities by resource name, written as Kubernetes does (`500m`, `2`, `1Gi`).
 pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -22,3 +22,4 @@ pub mod settings;
 mod stopped;
 pub mod stored_metadata;
 pub mod version;
+pub mod wait_for;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use chronik_broker::log::{self, DataFolder};
-use chronik_broker::settings::{self, Command, FormatArgs, LogFormat, Recover, Settings};
+use chronik_broker::settings::{self, Command, FormatArgs, LogFormat, Recover, Settings, WaitFor};
 use chronik_broker::{check, recover};
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +20,10 @@ fn main() -> ExitCode {
         Command::Run(settings) => run(*settings),
         Command::Check(dir) => return check(&dir),
         Command::Recover(what) => recover(what),
+        Command::WaitFor(what) => {
+            wait_for(&what);
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,6 +74,14 @@ fn recover(what: Recover) -> anyhow::Result<()> {
     };
     write!(std::io::stdout(), "{text}")?;
     Ok(())
+}
+
+fn wait_for(what: &WaitFor) {
+    let file = what.file.display();
+    match chronik_broker::wait_for::wait_for(&what.file, what.patience) {
+        Some(text) => eprintln!("{file}: {text}"),
+        None => eprintln!("{file} holds nothing after {} s; go on without", what.patience.as_secs()),
+    }
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {

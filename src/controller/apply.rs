@@ -49,6 +49,16 @@ impl Applied {
         self.0.lock().get(key).is_some_and(|(at, known)| *known == hash && at.elapsed() < REPEAT_AFTER)
     }
 
+    /// Whether this was not tried lately for that object; if so, it counts as tried now.
+    pub fn is_due(&self, uid: &str, what: &str, hash: u64) -> bool {
+        let key = (uid.to_owned(), what.to_owned());
+        let due = !self.is_fresh(&key, hash);
+        if due {
+            self.done(key, hash);
+        }
+        due
+    }
+
     fn done(&self, key: (String, String), hash: u64) {
         let mut applied = self.0.lock();
         applied.retain(|_, (at, _)| at.elapsed() < REPEAT_AFTER);

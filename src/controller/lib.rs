@@ -16,6 +16,7 @@ pub mod leader;
 pub mod limiter;
 pub mod logging;
 pub mod metrics;
+pub mod quantity;
 pub mod run;
 pub mod server;
 pub mod status_writer;

@@ -1,4 +1,4 @@
-//! The command line: `format`, `run`, `check` and `recover`, and their help. Builds the flags from the table; runs nothing.
+//! The command line: `format`, `run`, `check`, `recover` and `wait-for`, and their help. Builds the flags from the table; runs nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,6 +12,7 @@ use super::recover::{self, Recover};
 use super::sources::{Env, Sources};
 use super::spec::{SPECS, Spec};
 use super::values::SettingsError;
+use super::wait_for::{self, WaitFor};
 
 /// What the process was started for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,8 @@ pub enum Command {
     Check(PathBuf),
     /// Go on from what is left.
     Recover(Recover),
+    /// Wait until a file holds text.
+    WaitFor(WaitFor),
 }
 
 /// Why there is no command: wrong flags (or a call for help, which is no failure), or wrong values.
@@ -59,9 +62,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> Result<C
         }
         Some(("check", flags)) => Ok(Command::Check(checked_dir(flags, env)?)),
         Some(("recover", flags)) => Ok(Command::Recover(recover::build(flags, env)?)),
+        Some(("wait-for", flags)) => Ok(Command::WaitFor(wait_for::build(flags)?)),
         // `subcommand_required` leaves nothing else.
         _ => Err(CliError::Flags(
-            program().error(clap::error::ErrorKind::MissingSubcommand, "format, run, check or recover"),
+            program()
+                .error(clap::error::ErrorKind::MissingSubcommand, "format, run, check, recover or wait-for"),
         )),
     }
 }
@@ -77,6 +82,7 @@ fn program() -> clap::Command {
         .subcommand(run_command())
         .subcommand(check_command())
         .subcommand(recover::command())
+        .subcommand(wait_for::command())
         .after_help(
             "Try it: a cluster of one broker\n  \
              chronik-broker format --data-dir ./data --cluster-id demo --broker-id 1 --initial-voters 1@127.0.0.1:9093\n  \

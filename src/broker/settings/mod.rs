@@ -13,6 +13,7 @@ mod show;
 mod sources;
 mod spec;
 mod values;
+mod wait_for;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use cli::{CliError, Command, parse, parse_or_exit};
 pub use format::{Birth, FormatArgs, Voter};
 pub use recover::{OnDisk, Online, Recover, Which};
 pub use values::{HostPort, SettingsError};
+pub use wait_for::WaitFor;
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

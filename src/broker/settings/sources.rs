@@ -55,7 +55,8 @@ impl Sources {
                     set: true,
                 });
             }
-            if let Some(value) = env(&spec.env()) {
+            // A pod's variable that is taken from an annotation is empty while that is not there.
+            if let Some(value) = env(&spec.env()).filter(|value| !value.is_empty()) {
                 return Some(Given {
                     values: vec![value],
                     origin: format!("environment {}", spec.env()),

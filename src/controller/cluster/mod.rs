@@ -6,18 +6,22 @@ pub mod dereference;
 pub mod error;
 pub mod names;
 mod pods;
+mod racks;
 pub mod rollout;
 pub mod scale;
 pub mod status;
+mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_api::BrokerCluster;
 use chronik_api::broker_cluster::Phase;
+use chronik_api::conditions::Finding;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -44,7 +48,8 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
     }
     let key = ClusterKey { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() };
     let found = dereference::dereference(&context, &cluster, &key).await?;
-    let outcome = advance(&context, &cluster, &key, &found).await;
+    let known = as_written(&context, &cluster);
+    let outcome = advance(&context, &known, &key, &found).await;
     if let Err(error) = &outcome {
         tracing::warn!(cluster = %key, error = %error, "reconcile a BrokerCluster");
     }
@@ -52,7 +57,6 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
         // The operator has just started: a status from before is better than a hasty one.
         return Ok(Action::requeue(PENDING_RETRY));
     }
-    let known = as_written(&context, &cluster);
     let told = match &outcome {
         Ok(built) => Some(Told {
             scale: scale(&context, &known, &key, &found, built).await,
@@ -74,7 +78,9 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
     }
     let soon = told.and_then(|told| told.pace());
     match outcome {
-        Ok(_) if next.phase == Phase::Running => Ok(Action::requeue(soon.unwrap_or(RESYNC))),
+        Ok(built) if next.phase == Phase::Running && !built.is_under_way() => {
+            Ok(Action::requeue(soon.unwrap_or(RESYNC)))
+        }
         Ok(_) => Ok(Action::requeue(soon.unwrap_or(UNWELL))),
         // Told in the status: counted, and tried again without another log line.
         Err(error) => {
@@ -98,9 +104,11 @@ async fn advance(
     };
     context.feeds.ensure(key, spec);
     let objects = build::build(&valid);
-    let built = Built { restart_hash: objects.restart_hash.clone(), valid };
-    apply::apply(context, &built.valid, found, objects).await?;
-    Ok(built)
+    let restart_hash = objects.restart_hash.clone();
+    apply::apply(context, &valid, found, objects).await?;
+    let sized = storage::grow(context, cluster, &valid, &found.claims).await;
+    let told = racks::tell(context, &valid, &found.pods).await;
+    Ok(Built { valid, restart_hash, findings: iter::once(sized).chain(told).collect() })
 }
 
 /// Restarts what is outdated, as far as the brokers let it now, and says how far that went.
@@ -165,6 +173,15 @@ impl Told {
 pub struct Built {
     pub valid: validate::ValidCluster,
     pub restart_hash: String,
+    /// How storage and racks are.
+    pub findings: Vec<Finding>,
+}
+
+impl Built {
+    /// Whether something is under way of which no event tells.
+    fn is_under_way(&self) -> bool {
+        self.findings.iter().any(|finding| finding.reason == storage::GROWING)
+    }
 }
 
 async fn report(

@@ -49,6 +49,7 @@ pub fn build(cluster: &BrokerCluster, seen: &Seen<'_>, now: Timestamp) -> Broker
     findings.push(scale_finding(seen));
     findings.push(rollout_finding(seen));
     findings.extend(partition_findings(report));
+    findings.extend(seen.outcome.ok().into_iter().flat_map(|built| built.findings.clone()));
     BrokerClusterStatus {
         observed_generation: Some(generation),
         phase: phase(&seen.outcome, &ready, initialised, seen.found),

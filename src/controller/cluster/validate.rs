@@ -9,6 +9,10 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
+mod pod_template;
+
+pub use pod_template::Overlay;
+
 use super::dereference::Found;
 use super::error::Error;
 use super::scale;
@@ -30,8 +34,12 @@ pub struct ValidCluster {
     pub image: String,
     pub cluster_domain: String,
     pub spec: BrokerClusterSpec,
+    /// Size in the StatefulSet's template of claims, which cannot change.
+    pub claim_size: String,
     /// Broker settings of the spec, as keys of the settings file.
     pub config: BTreeMap<String, String>,
+    /// What is laid over the brokers' pods.
+    pub pod: Overlay,
 }
 
 /// Settings that say which broker this is and where: the operator's, not the user's.
@@ -81,6 +89,11 @@ pub fn validate(cluster: &BrokerCluster, found: &Found, settings: &Settings) -> 
         image: spec.image.clone().unwrap_or_else(|| settings.broker_image.clone()),
         cluster_domain: settings.cluster_domain.clone(),
         config: config(spec)?,
+        pod: match &spec.pod_template {
+            Some(template) => pod_template::overlay(template, spec.listeners.kafka_port)?,
+            None => Overlay::default(),
+        },
+        claim_size: claim_size(found).unwrap_or_else(|| spec.storage.size.clone()),
         spec: spec.clone(),
     })
 }
@@ -115,15 +128,22 @@ fn cluster_id(cluster: &BrokerCluster, claims: &[PersistentVolumeClaim]) -> Resu
     }
 }
 
+/// Of the StatefulSet that is there.
+fn claim_templates(found: &Found) -> &[PersistentVolumeClaim] {
+    let set = found.stateful_set.as_ref().and_then(|set| set.spec.as_ref());
+    set.and_then(|spec| spec.volume_claim_templates.as_deref()).unwrap_or_default()
+}
+
+fn claim_size(found: &Found) -> Option<String> {
+    let requests = claim_templates(found).first()?.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    Some(requests.get("storage")?.0.clone())
+}
+
 /// Fixed at birth: every disk of the first brokers was, or will be, formatted with the same list.
 fn initial_voters(cluster: &BrokerCluster, found: &Found) -> u32 {
     let number = |annotations: &BTreeMap<String, String>| annotations.get(INITIAL_VOTERS)?.parse().ok();
-    let templates = found
-        .stateful_set
-        .as_ref()
-        .and_then(|set| set.spec.as_ref()?.volume_claim_templates.as_deref())
-        .unwrap_or_default();
-    let on_volumes = templates.iter().chain(&found.claims).find_map(|claim| number(claim.annotations()));
+    let on_volumes =
+        claim_templates(found).iter().chain(&found.claims).find_map(|claim| number(claim.annotations()));
     on_volumes
         .or_else(|| status(cluster)?.initial_voters)
         .unwrap_or_else(|| voters_for(cluster.spec.replicas))

@@ -8,6 +8,8 @@
 mod evictions;
 #[path = "kubernetes/rollout.rs"]
 mod rollout;
+#[path = "kubernetes/storage.rs"]
+mod storage;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -136,7 +138,11 @@ async fn what_may_not_change_does_not() {
     }
     for (spec, expected) in [
         (json!({"replicas": 0}), "spec.replicas"),
-        (json!({"replicas": 3, "storage": {"size": "11Gi"}}), "spec.storage cannot change"),
+        (json!({"replicas": 3, "storage": {"size": "9Gi"}}), "spec.storage.size may only grow"),
+        (
+            json!({"replicas": 3, "storage": {"storageClassName": "x"}}),
+            "spec.storage.storageClassName cannot change",
+        ),
     ] {
         let error = world.cluster(spec.clone()).await.expect_err(&spec.to_string());
         assert!(error.contains(expected), "{spec}: {error}");

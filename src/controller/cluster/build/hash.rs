@@ -2,16 +2,24 @@
 
 use serde_json::Value;
 
+use super::super::validate::ValidCluster;
+use super::overlay;
 use super::pod::Containers;
 
-/// Over what a running broker only takes up by a restart: its containers and its settings file.
-/// Where it may be scheduled is not part of it: that never justifies a restart.
-pub(super) fn restart_hash(containers: &Containers, settings: &str) -> String {
-    let parts = serde_json::json!({
+/// Over what a running broker only takes up by a restart: its containers, its settings file, and what else is laid over
+/// its pod. Where it may be scheduled is not part of it: that never justifies a restart.
+pub(super) fn restart_hash(cluster: &ValidCluster, containers: &Containers, settings: &str) -> String {
+    let mut parts = serde_json::json!({
         "format": containers.format,
         "broker": containers.broker,
         "settings": settings,
     });
+    if let Some(rack) = &containers.rack {
+        parts["rack"] = serde_json::json!({"container": rack, "from": cluster.spec.rack});
+    }
+    if let Some(overlay) = overlay::needs_restart(&cluster.pod) {
+        parts["overlay"] = overlay;
+    }
     format!("{:016x}", stable_hash(&parts))
 }
 

@@ -3,7 +3,8 @@
 mod config_map;
 mod disruption_budget;
 pub mod hash;
-mod pod;
+mod overlay;
+pub(super) mod pod;
 mod services;
 mod stateful_set;
 
@@ -31,7 +32,7 @@ pub struct Objects {
 pub fn build(cluster: &ValidCluster) -> Objects {
     let settings = config_map::settings_file(cluster);
     let containers = pod::containers(cluster);
-    let restart_hash = hash::restart_hash(&containers, &settings);
+    let restart_hash = hash::restart_hash(cluster, &containers, &settings);
     Objects {
         config_map: config_map::build(cluster, settings),
         headless: services::headless(cluster),

@@ -1,6 +1,6 @@
-//! A broker pod's two containers: one formats an empty disk, one is the broker. Pure.
+//! A broker pod's containers: one formats an empty disk, one waits until the pod knows its rack, one is the broker. Pure.
 
-use chronik_api::labels::STOP_WAIT;
+use chronik_api::labels::{RACK, STOP_WAIT};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapKeySelector, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     ObjectFieldSelector, Probe, ResourceRequirements, SecurityContext, VolumeMount,
@@ -12,27 +12,56 @@ use super::super::names::{self, ADMIN_PORT, PEER_PORT};
 use super::super::validate::ValidCluster;
 use super::config_map::{INITIAL_VOTERS_KEY, JOIN_KEY, SETTINGS_FILE};
 
-/// Name of the volume with the broker's data.
 /// Name of the volume with the ConfigMap.
-pub(super) const CONFIG_VOLUME: &str = "config";
+pub(in crate::cluster) const CONFIG_VOLUME: &str = "config";
+/// Name of the volume that shows what is said of the pod.
+pub(in crate::cluster) const POD_VOLUME: &str = "pod";
+/// File of that volume with the pod's rack.
+pub(super) const RACK_FILE: &str = "rack";
+/// Volumes that are the operator's.
+pub(in crate::cluster) const OWN_VOLUMES: [&str; 3] = [names::DATA_VOLUME, CONFIG_VOLUME, POD_VOLUME];
+/// Folders of the broker's container that are the operator's.
+pub(in crate::cluster) const OWN_PATHS: [&str; 3] = [DATA_MOUNT, CONFIG_MOUNT, "/usr/local/bin"];
+/// Containers that are the operator's.
+pub(in crate::cluster) const CONTAINERS: [&str; 3] = ["format", "rack", "broker"];
+/// Names of the broker's ports: Services find them by these.
+pub(in crate::cluster) const PORT_NAMES: [&str; 3] = ["kafka", "peer", "admin"];
 
 const BROKER: &str = "/usr/local/bin/chronik-broker";
 const DATA_MOUNT: &str = "/var/lib/chronik";
 /// Below the mount: a fresh file system has entries of its own in its root.
 const DATA_DIR: &str = "/var/lib/chronik/data";
 const CONFIG_MOUNT: &str = "/etc/chronik";
+const POD_MOUNT: &str = "/etc/pod";
+/// How long a pod waits for its rack: the operator tells it within seconds, and another takes over within 20 s.
+const RACK_PATIENCE_SECONDS: u32 = 60;
 
 /// The containers of a broker pod.
 #[derive(Clone, Debug)]
 pub(super) struct Containers {
     /// Makes an empty disk this broker's own.
     pub(super) format: Container,
+    /// Waits until the pod knows its rack, where it is to know it.
+    pub(super) rack: Option<Container>,
     /// The broker.
     pub(super) broker: Container,
 }
 
 pub(super) fn containers(cluster: &ValidCluster) -> Containers {
-    Containers { format: format(cluster), broker: broker(cluster) }
+    let rack = cluster.spec.rack.is_some().then(|| rack(cluster));
+    Containers { format: format(cluster), rack, broker: broker(cluster) }
+}
+
+/// The broker reads the annotation from its environment, which is fixed when its container is made: not before it is there.
+fn rack(cluster: &ValidCluster) -> Container {
+    let (file, seconds) = (format!("{POD_MOUNT}/{RACK_FILE}"), RACK_PATIENCE_SECONDS.to_string());
+    let args = ["wait-for", &file, "--seconds", &seconds];
+    Container {
+        name: "rack".to_owned(),
+        args: Some(args.map(str::to_owned).to_vec()),
+        volume_mounts: Some(vec![mount(POD_VOLUME, POD_MOUNT, true)]),
+        ..base(cluster)
+    }
 }
 
 fn format(cluster: &ValidCluster) -> Container {
@@ -51,6 +80,19 @@ fn format(cluster: &ValidCluster) -> Container {
 }
 
 fn broker(cluster: &ValidCluster) -> Container {
+    let own = own_broker(cluster);
+    let over = &cluster.pod;
+    let rack = cluster.spec.rack.is_some();
+    let rack = rack.then(|| field("CHRONIK_RACK", &format!("metadata.annotations['{RACK}']")));
+    Container {
+        env: Some(own.env.into_iter().flatten().chain(rack).chain(over.env.clone()).collect()),
+        volume_mounts: Some(own.volume_mounts.into_iter().flatten().chain(over.mounts.clone()).collect()),
+        ..own
+    }
+}
+
+/// Without what is laid over it.
+fn own_broker(cluster: &ValidCluster) -> Container {
     let kafka_port = cluster.spec.listeners.kafka_port;
     let host = format!("$(POD_NAME).{}", names::pod_domain(&cluster.key, &cluster.cluster_domain));
     let args = [

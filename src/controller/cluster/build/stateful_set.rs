@@ -1,18 +1,20 @@
 //! The StatefulSet: pods that start in parallel, are deleted only by whom they are told to, and keep their disks. Pure.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use chronik_api::broker_cluster::SpreadMode;
 use chronik_api::labels::{
-    CLUSTER_ID, INITIAL_VOTERS, RESTART_HASH, STOP_WAIT, broker_labels, broker_selector,
+    CLUSTER_ID, INITIAL_VOTERS, RACK, RESTART_HASH, STOP_WAIT, broker_labels, broker_selector,
 };
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetOrdinals, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, KeyToPath, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext,
-    PodSpec, PodTemplateSpec, SeccompProfile, TopologySpreadConstraint, Volume, VolumeResourceRequirements,
+    ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath, ObjectFieldSelector,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
+    SeccompProfile, TopologySpreadConstraint, Volume, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,8 +22,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::super::names;
 use super::super::validate::ValidCluster;
 use super::config_map::SETTINGS_FILE;
-use super::pod::{CONFIG_VOLUME, Containers};
-use super::{metadata, selector};
+use super::pod::{CONFIG_VOLUME, Containers, POD_VOLUME, RACK_FILE};
+use super::{metadata, overlay, selector};
 
 /// User and group of the broker in its image.
 const USER: i64 = 65_532;
@@ -42,7 +44,7 @@ pub(super) fn build(cluster: &ValidCluster, containers: Containers, restart_hash
                 ..StatefulSetUpdateStrategy::default()
             }),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some("Retain".to_owned()),
+                when_deleted: Some(format!("{:?}", cluster.spec.storage.retention)),
                 when_scaled: Some("Retain".to_owned()),
             }),
             template: pod_template(cluster, containers, restart_hash),
@@ -59,6 +61,13 @@ fn replicas(cluster: &ValidCluster) -> u32 {
 }
 
 fn pod_template(cluster: &ValidCluster, containers: Containers, restart_hash: &str) -> PodTemplateSpec {
+    let mut template = own_template(cluster, containers, restart_hash);
+    overlay::lay_over(&mut template, &cluster.pod);
+    template
+}
+
+/// Without what is laid over it.
+fn own_template(cluster: &ValidCluster, containers: Containers, restart_hash: &str) -> PodTemplateSpec {
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(broker_labels(&cluster.key.name)),
@@ -69,9 +78,9 @@ fn pod_template(cluster: &ValidCluster, containers: Containers, restart_hash: &s
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            init_containers: Some(vec![containers.format]),
+            init_containers: Some(iter::once(containers.format).chain(containers.rack).collect()),
             containers: vec![containers.broker],
-            volumes: Some(vec![config_volume(cluster)]),
+            volumes: Some(iter::once(config_volume(cluster)).chain(pod_volume(cluster)).collect()),
             topology_spread_constraints: Some(spread(cluster)),
             termination_grace_period_seconds: Some(i64::from(cluster.spec.termination_grace_period_seconds)),
             // Brokers do not talk to Kubernetes.
@@ -111,10 +120,31 @@ fn config_volume(cluster: &ValidCluster) -> Volume {
     }
 }
 
+/// Shows the pod's rack once somebody has told it.
+fn pod_volume(cluster: &ValidCluster) -> Option<Volume> {
+    cluster.spec.rack.as_ref()?;
+    let file = DownwardAPIVolumeFile {
+        path: RACK_FILE.to_owned(),
+        field_ref: Some(ObjectFieldSelector {
+            api_version: Some("v1".to_owned()),
+            field_path: format!("metadata.annotations['{RACK}']"),
+        }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    Some(Volume {
+        name: POD_VOLUME.to_owned(),
+        downward_api: Some(DownwardAPIVolumeSource {
+            items: Some(vec![file]),
+            ..DownwardAPIVolumeSource::default()
+        }),
+        ..Volume::default()
+    })
+}
+
 /// The claim carries the cluster's identity and birth, so that both outlive every other object.
 fn claim(cluster: &ValidCluster) -> PersistentVolumeClaim {
     let storage = &cluster.spec.storage;
-    let requests = BTreeMap::from([("storage".to_owned(), Quantity(storage.size.clone()))]);
+    let requests = BTreeMap::from([("storage".to_owned(), Quantity(cluster.claim_size.clone()))]);
     let mut labels = broker_labels(&cluster.key.name);
     labels.insert(CLUSTER_ID.to_owned(), cluster.cluster_id.clone());
     let voters = (INITIAL_VOTERS.to_owned(), cluster.initial_voters.to_string());

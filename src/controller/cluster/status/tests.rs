@@ -74,7 +74,7 @@ fn waiting() -> Told {
 fn status(found: Found) -> BrokerClusterStatus {
     let cluster = cluster("replicas: 3");
     let valid = validate(&cluster, &found, &settings()).unwrap();
-    let built = Built { valid, restart_hash: "now".to_owned() };
+    let built = Built { valid, restart_hash: "now".to_owned(), findings: Vec::new() };
     let told = waiting();
     let seen = Seen { found: &found, outcome: Ok(&built), told: Some(&told), settings: &settings() };
     build(&cluster, &seen, Timestamp::from_second(100).unwrap())

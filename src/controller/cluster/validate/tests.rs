@@ -99,6 +99,18 @@ fn growing_does_not_change_the_first_voters() {
 }
 
 #[test]
+fn the_template_of_claims_keeps_its_size() {
+    let grown = cluster("replicas: 1\nstorage: {size: 20Gi}");
+    assert_eq!(check(&grown, &Found::default()).unwrap().claim_size, "20Gi");
+    let set = serde_saphyr::from_str(
+        "spec: {selector: {}, template: {}, serviceName: x, volumeClaimTemplates: [{spec: {resources: {requests: {storage: \
+         10Gi}}}}]}",
+    );
+    let found = Found { stateful_set: Some(set.unwrap()), ..Found::default() };
+    assert_eq!(check(&grown, &found).unwrap().claim_size, "10Gi");
+}
+
+#[test]
 fn settings_are_refused_with_field_value_and_what_is_allowed() {
     let error = |config: &str| {
         check(&cluster(&format!("replicas: 1\nconfig: {config}")), &Found::default()).unwrap_err()
