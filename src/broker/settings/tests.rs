@@ -179,6 +179,26 @@ fn check_takes_a_folder_as_argument_or_from_the_environment() {
 }
 
 #[test]
+fn a_wait_has_a_file_and_an_end() {
+    let wait =
+        |line: &str| parse(args(&format!("wait-for {line}")), &|_| None).map_err(|error| error.to_string());
+    let for_seconds = |seconds| {
+        Ok(Command::WaitFor(WaitFor { file: "/pod/rack".into(), patience: Duration::from_secs(seconds) }))
+    };
+    assert_eq!(wait("/pod/rack"), for_seconds(60));
+    assert_eq!(wait("/pod/rack --seconds 0"), for_seconds(0));
+    let refused = wait("/pod/rack --seconds 3601").unwrap_err();
+    assert!(refused.contains("seconds = \"3601\"") && refused.contains("from 0 to 3600"), "{refused}");
+    assert!(wait("").unwrap_err().contains("<FILE>"));
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let rack = |value| run_with("--data-dir d", &[("CHRONIK_RACK", value)]).unwrap().rack;
+    assert_eq!((rack("zone-a").as_deref(), rack("")), (Some("zone-a"), None));
+}
+
+#[test]
 fn format_founds_or_joins() {
     let base = "--data-dir d --cluster-id c --broker-id 2";
     let founded = format(&format!("{base} --initial-voters 1@h:1,2@h:2,3@h:3")).unwrap();
