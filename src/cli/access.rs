@@ -19,7 +19,9 @@ pub(crate) struct Kubernetes {
 impl Kubernetes {
     /// Reads the kubeconfig. Nothing is asked over the network yet.
     pub async fn connect(access: &Access) -> anyhow::Result<Self> {
-        let config = config(access).await?;
+        let mut config = config(access).await?;
+        // Refusals (429) and brokers that do not answer (503) are what people want to read at once.
+        config.default_retry = false;
         let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).context("use the kubeconfig")?;
         Ok(Self { client, namespace })

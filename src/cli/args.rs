@@ -64,10 +64,14 @@ pub enum Command {
     Restart(Restart),
     /// Evict one broker's pod, as kubectl drain does, and try again until the brokers let it go.
     ///
+    /// The brokers are asked first, so that nothing is evicted against their word, also while no operator answers.
     /// The node stays open for pods: the broker may come back to it. Use kubectl drain to empty a node. Ends with 0 when the pod
     /// is gone, with 1 after an error, with 2 when --timeout is over before.
     Drain(Drain),
-    /// Print a script with which a shell completes this command.
+    /// Print a script with which a shell completes `kubectl-chronik`.
+    ///
+    /// A shell that completes kubectl completes `kubectl chronik` without it, once this program is on the PATH under a second
+    /// name, too: ln -s kubectl-chronik kubectl_complete-chronik
     Completion {
         /// Of which shell.
         shell: Shell,

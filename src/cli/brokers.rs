@@ -54,7 +54,7 @@ pub(crate) struct Broker {
     pub replicas: u32,
     /// Whether its pod runs other settings than pods that are made from now on.
     pub outdated: bool,
-    /// What the brokers say to its stop now; absent without a pod.
+    /// What the brokers say to its stop now; absent without a pod, and where they could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Verdict>,
 }

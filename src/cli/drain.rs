@@ -1,4 +1,5 @@
-//! `drain BROKER`: evicts the broker's pod. The operator's webhook and the brokers decide; refused, it is tried again.
+//! `drain BROKER`: evicts the broker's pod. The brokers decide, asked here and by the operator's webhook; refused, it is tried
+//! again. They are asked here because Kubernetes lets an eviction pass while it does not reach the webhook.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,9 +15,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::access::{Kubernetes, told};
 use crate::args;
+use crate::proxy::Proxy;
 use crate::restart::TIME_IS_OVER;
-use crate::seen::pods;
+use crate::seen::{pods, who_answers};
 use crate::show::{say, seconds};
+use crate::verdict::verdict;
 
 /// Pause after a refusal, as kubectl drain makes it.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -45,7 +48,11 @@ pub(crate) async fn drain(kubernetes: &Kubernetes, wanted: &args::Drain) -> anyh
     let time = || format!("{:>8}", seconds(began.elapsed().as_secs_f64()));
     let mut said = String::new();
     loop {
-        match evict(kubernetes, &pod, wanted.dry_run).await? {
+        let answer = match brokers_refusal(kubernetes, &name, &pod).await? {
+            Some(why) => Evicted::NotNow(why),
+            None => evict(kubernetes, &pod, wanted.dry_run).await?,
+        };
+        match answer {
             Evicted::Yes if wanted.dry_run => {
                 say(&format!("pod {} may be evicted now\n", pod.name))?;
                 return Ok(ExitCode::SUCCESS);
@@ -77,6 +84,26 @@ pub(crate) async fn drain(kubernetes: &Kubernetes, wanted: &args::Drain) -> anyh
     }
     say(&format!("{}  pod {} is gone; Kubernetes makes the next one\n", time(), pod.name))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why the brokers would not let it go now. If none answers, that is why.
+async fn brokers_refusal(
+    kubernetes: &Kubernetes,
+    cluster: &str,
+    pod: &PodSeen,
+) -> anyhow::Result<Option<String>> {
+    let proxy = Proxy::new(kubernetes, cluster);
+    let all = pods(kubernetes, cluster).await?;
+    let asked = match who_answers(&proxy, &all).await {
+        Ok((asked, _)) => asked,
+        Err(error) => return Ok(Some(format!("{error:#}"))),
+    };
+    // The pod as it is now: a person may have annotated it meanwhile.
+    let now = all.iter().map(|(now, _)| now).find(|now| now.uid == pod.uid).unwrap_or(pod);
+    Ok(match verdict(&proxy, asked, now).await {
+        Ok(verdict) => (!verdict.may_stop).then(|| verdict.why()),
+        Err(error) => Some(format!("{error:#}")),
+    })
 }
 
 /// Asks Kubernetes to evict this very pod.

@@ -13,7 +13,7 @@ use crate::isr::{Partition, partition, table};
 use crate::plan::{Lag, lags};
 use crate::proxy::Proxy;
 use crate::seen::{Seen, Told};
-use crate::show::{Paint, Shown, Tone, blocks_text, permit_text, place, seconds, yes};
+use crate::show::{Paint, Shown, Tone, blocks_text, or_say, permit_text, place, seconds, yes};
 use crate::verdict::{Isrs, foresee, verdict};
 
 /// Blocks and partitions that are listed for people.
@@ -40,7 +40,8 @@ pub(crate) struct Explained {
     pub lag: Lag,
     /// Partitions where it should be in sync and is not.
     pub not_in_sync: Vec<Partition>,
-    /// Brokers that could not stop while it is away, judged by the brokers' rules from what they report now.
+    /// Of the brokers that are up, those that could not stop while it is away: judged by the brokers' rules, from what they
+    /// report now.
     pub absence_holds: Vec<Held>,
 }
 
@@ -65,7 +66,7 @@ pub(crate) async fn explain(kubernetes: &Kubernetes, seen: &Seen, id: BrokerId) 
     }
     let proxy = Proxy::new(kubernetes, &seen.name);
     let stop = match pod {
-        Some(pod) => Some(verdict(&proxy, told.by, pod).await),
+        Some(pod) => or_say(verdict(&proxy, told.by, pod).await),
         None => None,
     };
     Ok(make(seen, told, broker(seen, told, id, stop)))
@@ -91,8 +92,9 @@ fn make(seen: &Seen, told: &Told, broker: Broker) -> Explained {
 
 fn holds(told: &Told, absent: BrokerId) -> Vec<Held> {
     let away = BTreeSet::from([absent]);
-    let others = told.report.brokers.iter().map(|broker| broker.id).filter(|id| *id != absent);
-    let held = others.map(|broker| Held { broker, blocks: foresee(told, broker, &away, Isrs::Reported) });
+    let others = told.report.brokers.iter().filter(|broker| broker.alive && broker.id != absent);
+    let held = others
+        .map(|broker| Held { broker: broker.id, blocks: foresee(told, broker.id, &away, Isrs::Reported) });
     held.filter(|held| !held.blocks.is_empty()).collect()
 }
 
@@ -227,8 +229,8 @@ mod tests {
         orders   1           2        4       [1, 2, 3]   [1, 2]   [3]       3: 40 records, 2.5 s   -
 
         While it is away, these may not stop:
-          broker 1: orders/0: of its ISR [2] would be left, 2 are needed (min ISR 2, margin 0); orders/1: of its ISR [2] would be left, 2 are needed (min ISR 2, margin 0); metadata group: of its voters [2] would be left: no majority of [1, 2, 3]
-          broker 2: orders/0: of its ISR [1] would be left, 2 are needed (min ISR 2, margin 0); orders/1: of its ISR [1] would be left, 2 are needed (min ISR 2, margin 0); metadata group: of its voters [1] would be left: no majority of [1, 2, 3]
+          broker 1: orders/0, orders/1: of its ISR [2] would be left, 2 are needed (min ISR 2, margin 0); metadata group: of its voters [2] would be left: no majority of [1, 2, 3]
+          broker 2: orders/0, orders/1: of its ISR [1] would be left, 2 are needed (min ISR 2, margin 0); metadata group: of its voters [1] would be left: no majority of [1, 2, 3]
         ");
         let document = serde_json::to_value(&explained).unwrap();
         assert_eq!(document["id"], 3);
@@ -241,8 +243,11 @@ mod tests {
         let mut fourth = told.report.brokers[0].clone();
         fourth.id = BrokerId(4);
         told.report.brokers.push(fourth);
+        let mut fifth = told.report.brokers[0].clone();
+        (fifth.id, fifth.alive) = (BrokerId(5), false);
+        told.report.brokers.push(fifth);
         assert!(holds(&told, BrokerId(4)).is_empty());
         let held: Vec<u32> = holds(&told, BrokerId(3)).iter().map(|held| held.broker.0).collect();
-        assert_eq!(held, [1, 2], "broker 4 holds nothing");
+        assert_eq!(held, [1, 2], "nothing of broker 4 is there, and broker 5 is down");
     }
 }

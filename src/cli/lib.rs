@@ -5,6 +5,7 @@
 mod access;
 pub mod args;
 mod brokers;
+pub mod complete;
 mod drain;
 mod explain;
 mod isr;

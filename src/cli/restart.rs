@@ -137,7 +137,9 @@ impl At {
                 format!("pod {name} starts anew{node}")
             }
             Self::CatchesUp(Some(count)) => format!("broker {id} is up and not in {count} of its ISRs yet"),
-            Self::CatchesUp(None) => format!("broker {id} is in every ISR; its permit and its pod follow"),
+            Self::CatchesUp(None) => {
+                format!("broker {id} is in every ISR; its permit has to end and its pod to be ready")
+            }
             Self::Back => format!("broker {id} is back in every ISR"),
         }
     }

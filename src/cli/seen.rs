@@ -136,7 +136,10 @@ impl Told {
 
 /// The first broker that answers and knows a metadata leader; one that knows none may be cut off, and is only better than
 /// nobody.
-async fn who_answers(proxy: &Proxy, pods: &[(PodSeen, Pod)]) -> anyhow::Result<(BrokerId, ClusterReport)> {
+pub(crate) async fn who_answers(
+    proxy: &Proxy,
+    pods: &[(PodSeen, Pod)],
+) -> anyhow::Result<(BrokerId, ClusterReport)> {
     let runs = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
     let mut asked: Vec<&PodSeen> = pods.iter().filter(|(_, pod)| runs(pod)).map(|(seen, _)| seen).collect();
     asked.sort_by_key(|pod| (!pod.ready, pod.broker));

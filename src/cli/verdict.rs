@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::{Context, bail};
 use chronik_core::config::{TopicConfig, TopicDefaults};
 use chronik_core::ids::{BrokerId, GroupId};
 use chronik_core::restart::{Confirmed, Half, Hosted, Life, MetadataGroup, Reason, Request, judge};
@@ -12,6 +13,10 @@ use serde::Serialize;
 
 use crate::proxy::{Judged, Proxy};
 use crate::seen::{Seen, Told};
+use crate::show::blocks_text;
+
+/// The brokers' word for: ask again later.
+const NOT_JUDGED: &str = "unavailable";
 
 /// What the brokers answer when they are asked whether one of them may stop now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -30,37 +35,50 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    fn of(judged: anyhow::Result<Judged>) -> Self {
-        match judged {
-            Ok(Judged::Granted(answer)) => {
+    /// What stands against it, in one line.
+    pub fn why(&self) -> String {
+        if self.blocks.is_empty() {
+            return self.message.clone().unwrap_or_default();
+        }
+        blocks_text(&self.blocks, self.blocked)
+    }
+
+    /// An error if nobody judged: that is no refusal.
+    fn of(judged: Judged) -> anyhow::Result<Self> {
+        Ok(match judged {
+            Judged::Granted(answer) => {
                 let blocked = answer.blocks.len();
                 Self { may_stop: true, message: None, blocks: answer.blocks, blocked }
             }
-            Ok(Judged::Refused(refused)) => {
+            Judged::Refused(refused) if refused.error.code == NOT_JUDGED => bail!(refused.error.message),
+            Judged::Refused(refused) => {
                 let blocked = (refused.blocked as usize).max(refused.blocks.len());
                 let message = Some(refused.error.message);
                 Self { may_stop: false, message, blocks: refused.blocks, blocked }
             }
-            Err(error) => {
-                let message = Some(format!("{error:#}"));
-                Self { may_stop: false, message, blocks: Vec::new(), blocked: 0 }
-            }
-        }
+        })
     }
 }
 
 /// Has the brokers judge the stop of each of them. Nothing is granted.
-pub(crate) async fn verdicts(proxy: &Proxy, seen: &Seen, told: &Told) -> BTreeMap<BrokerId, Verdict> {
+///
+/// # Errors
+/// One of them was not judged.
+pub(crate) async fn verdicts(
+    proxy: &Proxy,
+    seen: &Seen,
+    told: &Told,
+) -> anyhow::Result<BTreeMap<BrokerId, Verdict>> {
     let mut verdicts = BTreeMap::new();
     // One after the other: the brokers judge one request at a time.
     for (pod, _) in &seen.pods {
-        verdicts.insert(pod.broker, verdict(proxy, told.by, pod).await);
+        verdicts.insert(pod.broker, verdict(proxy, told.by, pod).await?);
     }
-    verdicts
+    Ok(verdicts)
 }
 
 /// Has the brokers judge the stop of one of them.
-pub(crate) async fn verdict(proxy: &Proxy, asked: BrokerId, pod: &PodSeen) -> Verdict {
+pub(crate) async fn verdict(proxy: &Proxy, asked: BrokerId, pod: &PodSeen) -> anyhow::Result<Verdict> {
     let body = PermitBody {
         broker: pod.broker,
         pod_uid: pod.uid.clone(),
@@ -68,7 +86,8 @@ pub(crate) async fn verdict(proxy: &Proxy, asked: BrokerId, pod: &PodSeen) -> Ve
         allow_unavailable: pod.allow_unavailable,
         dry_run: true,
     };
-    Verdict::of(proxy.judge(asked, &body).await)
+    let judged = proxy.judge(asked, &body).await.and_then(Verdict::of);
+    judged.with_context(|| format!("ask whether broker {} may stop", pod.broker))
 }
 
 /// What the ISRs are when a stop is judged that nobody asks for yet.
@@ -155,11 +174,23 @@ fn hosted(topic: &TopicReport, partition: &PartitionReport, isrs: Isrs) -> Hoste
 mod tests {
     use super::*;
     use crate::testing::{brokers, partition, told, topic};
+    use chronik_core::view::{PermitProblem, PermitRefused};
 
     fn foreseen(topics: Vec<TopicReport>, broker: u32, away: &[u32], isrs: Isrs) -> Vec<String> {
         let away = brokers(away).into_iter().collect();
         let blocks = foresee(&told(topics), BrokerId(broker), &away, isrs);
         blocks.iter().map(|block| format!("{}: {}", crate::show::place(block), block.why)).collect()
+    }
+
+    #[test]
+    fn what_nobody_judged_is_no_refusal() {
+        let refused = |code: &str| {
+            let error = PermitProblem { code: code.to_owned(), message: "why".to_owned() };
+            Verdict::of(Judged::Refused(PermitRefused { error, blocks: Vec::new(), blocked: 3 }))
+        };
+        assert_eq!(refused("unavailable").unwrap_err().to_string(), "why");
+        let verdict = refused("blocked").unwrap();
+        assert_eq!((verdict.may_stop, verdict.blocked, verdict.why()), (false, 3, "why".to_owned()));
     }
 
     #[test]

@@ -20,7 +20,8 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Watches until the person has seen enough.
 pub(crate) async fn watch(kubernetes: &Kubernetes, mut seen: Seen, wanted: &args::Isr) -> anyhow::Result<()> {
     let redraw = is_terminal();
-    let mut known = Known::default();
+    let gone = if wanted.not_well { "is well, or deleted" } else { "is deleted" };
+    let mut known = Known::new(gone);
     loop {
         // What cannot be reached now may come back: a watch is for bad times. A wrong --topic does not.
         let shown = seen.told().map(|told| isrs(&seen, told, wanted));
@@ -40,13 +41,18 @@ pub(crate) async fn watch(kubernetes: &Kubernetes, mut seen: Seen, wanted: &args
 }
 
 /// What was printed before.
-#[derive(Default)]
 struct Known {
     lines: BTreeMap<(String, i32), String>,
     problem: String,
+    /// What it means when a partition is no longer listed.
+    gone: &'static str,
 }
 
 impl Known {
+    fn new(gone: &'static str) -> Self {
+        Self { lines: BTreeMap::new(), problem: String::new(), gone }
+    }
+
     /// The lines that are new or other than before, and those that are gone.
     fn changes(&mut self, shown: &Isrs) -> String {
         self.problem.clear();
@@ -59,7 +65,7 @@ impl Known {
             }
         }
         for (topic, partition) in self.lines.keys().filter(|key| !now.contains_key(*key)) {
-            text += &format!("{topic}/{partition} is no longer listed\n");
+            text += &format!("{topic}/{partition} {}\n", self.gone);
         }
         self.lines = now;
         text
@@ -103,7 +109,7 @@ mod tests {
 
     #[test]
     fn only_changed_lines_are_printed() {
-        let mut known = Known::default();
+        let mut known = Known::new("is deleted");
         let first = known.changes(&shown(&[&[1, 2, 3], &[1, 2, 3]]));
         assert_eq!(first, "t/0 leader 1 epoch 4 isr [1, 2, 3]\nt/1 leader 1 epoch 4 isr [1, 2, 3]\n");
         assert_eq!(known.changes(&shown(&[&[1, 2, 3], &[1, 2, 3]])), "");
@@ -111,7 +117,7 @@ mod tests {
             known.changes(&shown(&[&[1, 2, 3], &[1, 2]])),
             "t/1 leader 1 epoch 4 isr [1, 2] missing [3]\n"
         );
-        assert_eq!(known.changes(&shown(&[&[1, 2, 3]])), "t/1 is no longer listed\n");
+        assert_eq!(known.changes(&shown(&[&[1, 2, 3]])), "t/1 is deleted\n");
         assert_eq!((known.problem("x"), known.problem("x")), ("x\n".to_owned(), String::new()));
         known.changes(&shown(&[]));
         assert_eq!(known.problem("x"), "x\n", "it was over in between");

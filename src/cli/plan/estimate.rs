@@ -1,4 +1,4 @@
-//! How long a restart takes: how long the last one took that the operator's events tell of, and how far replicas are behind.
+//! How long a restart takes: how long the last ones took that the operator's events tell of, and how far replicas are behind.
 //! Nothing is guessed.
 
 use std::collections::BTreeMap;
@@ -13,15 +13,18 @@ use serde::Serialize;
 
 use crate::access::Kubernetes;
 
-/// A restart that is over.
+/// Restarts that are counted; an odd number of them has one in the middle.
+const LATELY: usize = 9;
+
+/// Restarts that are over.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct LastRestart {
-    /// Who restarted.
-    pub broker: BrokerId,
-    /// From the pod's deletion until the broker was back in every ISR, in seconds.
+pub(crate) struct Lately {
+    /// How many, the last nine at most.
+    pub restarts: usize,
+    /// Their median, from the pod's deletion until the broker was back in every ISR, in seconds.
     pub seconds: f64,
-    /// When it was back, RFC 3339.
+    /// When the last of them was back, RFC 3339.
     pub ended_at: String,
 }
 
@@ -35,34 +38,38 @@ pub(crate) struct Lag {
     pub ms: u64,
 }
 
-/// The last restart that the cluster's events tell of. Kubernetes keeps events for an hour, and whoever may not read them is
+/// The last restarts that the cluster's events tell of. Kubernetes keeps events for an hour, and whoever may not read them is
 /// told of none.
-pub(super) async fn last_restart(kubernetes: &Kubernetes, cluster: &str) -> Option<LastRestart> {
+pub(super) async fn lately(kubernetes: &Kubernetes, cluster: &str) -> Option<Lately> {
     let events: Api<Event> = Api::namespaced(kubernetes.client.clone(), &kubernetes.namespace);
     let about = format!("involvedObject.kind=BrokerCluster,involvedObject.name={cluster}");
     let listed = events.list(&ListParams::default().fields(&about)).await.ok()?;
-    last_of(&listed.items)
+    lately_of(&listed.items)
 }
 
-fn last_of(events: &[Event]) -> Option<LastRestart> {
+fn lately_of(events: &[Event]) -> Option<Lately> {
     let of = |reason: &'static str| {
         let events = events.iter().filter(move |event| event.reason.as_deref() == Some(reason));
-        events.filter_map(|event| Some((number(event, "permit ")?, (number(event, "broker ")?, at(event)?))))
+        events.filter_map(|event| Some((permit(event)?, at(event)?)))
     };
-    let deleted: BTreeMap<u64, (u64, Timestamp)> = of("PodDeleted").collect();
-    let restarts = of("BrokerBack").filter_map(|(permit, (broker, back))| {
-        let (_, began) = deleted.get(&permit)?;
-        Some((back, broker, back.duration_since(*began).as_secs_f64()))
+    let deleted: BTreeMap<u64, Timestamp> = of("PodDeleted").collect();
+    let took = of("BrokerBack").filter_map(|(permit, back)| {
+        let took = back.duration_since(*deleted.get(&permit)?).as_secs_f64();
+        (took >= 0.0).then_some((back, took))
     });
-    let (back, broker, seconds) =
-        restarts.filter(|(.., seconds)| *seconds >= 0.0).max_by_key(|(back, ..)| *back)?;
-    let broker = BrokerId(u32::try_from(broker).ok()?);
-    Some(LastRestart { broker, seconds: round(seconds), ended_at: back.to_string() })
+    let mut took: Vec<(Timestamp, f64)> = took.collect();
+    took.sort_by_key(|(back, _)| std::cmp::Reverse(*back));
+    took.truncate(LATELY);
+    let (ended_at, _) = *took.first()?;
+    let mut seconds: Vec<f64> = took.iter().map(|(_, seconds)| *seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    Some(Lately { restarts: seconds.len(), seconds: round(median), ended_at: ended_at.to_string() })
 }
 
-/// The number that follows these words in an event.
-fn number(event: &Event, words: &str) -> Option<u64> {
-    let rest = event.message.as_deref()?.split(words).nth(1)?;
+/// The permit that an event names.
+fn permit(event: &Event) -> Option<u64> {
+    let rest = event.message.as_deref()?.split("permit ").nth(1)?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
@@ -117,15 +124,25 @@ mod tests {
     }
 
     #[test]
-    fn the_last_restart_is_the_last_whose_broker_is_back() {
-        assert_eq!(last_of(&[]), None);
-        assert_eq!(last_of(&[deleted(1, 2, 7), back(9, 3, 6)]), None, "of none both ends are known");
+    fn restarts_count_when_both_their_ends_are_known() {
+        assert_eq!(lately_of(&[]), None);
+        assert_eq!(lately_of(&[deleted(1, 2, 7), back(9, 3, 6)]), None, "of none both ends are known");
         let events = [back(20, 3, 8), deleted(1, 2, 7), back(9, 2, 7), deleted(15, 3, 8), deleted(21, 1, 9)];
-        let last = last_of(&events).unwrap();
-        assert_eq!(
-            (last.broker, last.seconds, last.ended_at.as_str()),
-            (BrokerId(3), 5.0, "2026-01-01T00:00:20.5Z")
-        );
+        let two = lately_of(&events).unwrap();
+        assert_eq!((two.restarts, two.seconds, two.ended_at.as_str()), (2, 8.0, "2026-01-01T00:00:20.5Z"));
+    }
+
+    #[test]
+    fn one_that_took_long_does_not_decide() {
+        let took = [(1, 3), (5, 4), (10, 40)];
+        let events = took
+            .into_iter()
+            .zip(1..)
+            .flat_map(|((at, took), permit)| [deleted(at, permit, permit), back(at + took, permit, permit)]);
+        assert_eq!(lately_of(&events.collect::<Vec<_>>()).unwrap().seconds, 4.0);
+        let many = (1..=12).flat_map(|at| [deleted(at, 1, at), back(at + at, 1, at)]);
+        let many = lately_of(&many.collect::<Vec<_>>()).unwrap();
+        assert_eq!((many.restarts, many.seconds), (9, 8.0), "of 4 to 12 s");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::proxy::Proxy;
 use crate::seen::{Seen, Told};
 use crate::verdict::{Isrs, Verdict, foresee, verdicts};
 
-pub(crate) use estimate::{Lag, LastRestart, lags};
+pub(crate) use estimate::{Lag, Lately, lags};
 use model::{Foretold, Now, foretell};
 
 /// No pod has it: with it as the goal, every pod is to restart.
@@ -46,9 +46,9 @@ pub(crate) struct Plan {
     /// Why the plan ends before every broker has restarted; absent if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_early: Option<String>,
-    /// The last restart that the operator's events tell of; absent if there is none.
+    /// The last restarts that the operator's events tell of; absent if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_restart: Option<LastRestart>,
+    pub lately: Option<Lately>,
     /// How long all restarts take together, in seconds; absent while no restart was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_seconds: Option<f64>,
@@ -94,16 +94,16 @@ pub(crate) enum Outcome {
 pub(crate) async fn plan(kubernetes: &Kubernetes, seen: &Seen, all: bool) -> anyhow::Result<Plan> {
     let told = seen.told()?;
     let proxy = Proxy::new(kubernetes, &seen.name);
-    let (verdicts, last) =
-        tokio::join!(verdicts(&proxy, seen, told), estimate::last_restart(kubernetes, &seen.name));
-    make(seen, told, &verdicts, last, all)
+    let (verdicts, lately) =
+        tokio::join!(verdicts(&proxy, seen, told), estimate::lately(kubernetes, &seen.name));
+    make(seen, told, &verdicts?, lately, all)
 }
 
 fn make(
     seen: &Seen,
     told: &Told,
     verdicts: &BTreeMap<BrokerId, Verdict>,
-    last: Option<LastRestart>,
+    lately: Option<Lately>,
     all: bool,
 ) -> anyhow::Result<Plan> {
     let observed = seen.observed(told)?;
@@ -122,9 +122,9 @@ fn make(
     };
     let foretold = foretell(now, |broker, away| foresee(told, broker, away, Isrs::Whole));
     waits_for.extend(foretold.waits.iter().map(text::wait));
-    let brokers = planned(seen, told, verdicts, last.as_ref(), &foretold);
+    let brokers = planned(seen, told, verdicts, lately.as_ref(), &foretold);
     let estimates: Vec<f64> = brokers.iter().filter_map(|broker| broker.estimated_seconds).collect();
-    let estimated = last.as_ref().filter(|_| !estimates.is_empty());
+    let estimated = lately.as_ref().filter(|_| !estimates.is_empty());
     Ok(Plan {
         cluster: seen.name.clone(),
         namespace: seen.namespace.clone(),
@@ -135,7 +135,7 @@ fn make(
         permits: told.permits.clone(),
         ends_early: ends_early(&foretold),
         estimated_seconds: estimated.map(|_| estimate::round(estimates.iter().sum())),
-        last_restart: last,
+        lately,
         brokers,
     })
 }
@@ -165,7 +165,7 @@ fn planned(
     seen: &Seen,
     told: &Told,
     verdicts: &BTreeMap<BrokerId, Verdict>,
-    last: Option<&LastRestart>,
+    lately: Option<&Lately>,
     foretold: &Foretold,
 ) -> Vec<Planned> {
     let lags = lags(&told.topics);
@@ -175,7 +175,7 @@ fn planned(
     let all = restarts.chain(left).filter_map(|(broker, reason, after, outcome)| {
         let lag = lags.get(&broker).copied().unwrap_or_default();
         let restarts = outcome == Outcome::Restarts;
-        let takes = last.filter(|_| restarts).map(|last| last.seconds + lag.ms as f64 / 1000.0);
+        let takes = lately.filter(|_| restarts).map(|lately| lately.seconds + lag.ms as f64 / 1000.0);
         Some(Planned {
             broker,
             pod: seen.pod(broker)?.0.name.clone(),

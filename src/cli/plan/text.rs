@@ -4,7 +4,7 @@ use chronik_core::restart::Reason;
 use chronik_core::rollout::Wait;
 
 use super::{Outcome, Plan, Planned};
-use crate::show::{Cell, Paint, Shown, Table, Tone, blocks_text, permit_text, purpose, seconds};
+use crate::show::{Cell, Paint, Shown, Table, Tone, permit_text, purpose, seconds};
 
 impl Shown for Plan {
     fn text(&self, paint: Paint) -> String {
@@ -24,7 +24,7 @@ impl Shown for Plan {
             text += "\nThe brokers' answer now:\n";
         }
         for broker in refused {
-            text += &format!("  broker {} may not stop: {}\n", broker.broker, why(broker));
+            text += &format!("  broker {} may not stop: {}\n", broker.broker, broker.now.why());
         }
         format!("{text}\n{}", self.ending(paint))
     }
@@ -72,13 +72,15 @@ impl Plan {
         let early = self.ends_early.as_ref();
         let early = early
             .map_or(String::new(), |early| paint.tint(Tone::Bad, &format!("Ends early: {early}")) + "\n");
-        let all = match (&self.last_restart, self.estimated_seconds) {
-            (Some(last), Some(all)) => format!(
-                "{restarts} to restart, about {} in all: the last restart that was seen took {} (broker {}).\n",
-                seconds(all),
-                seconds(last.seconds),
-                last.broker
-            ),
+        let all = match (&self.lately, self.estimated_seconds) {
+            (Some(lately), Some(all)) => {
+                let took = match lately.restarts {
+                    1 => "the last one took".to_owned(),
+                    count => format!("the last {count} took, in the middle,"),
+                };
+                let (all, each) = (seconds(all), seconds(lately.seconds));
+                format!("{restarts} to restart, about {all} in all: {took} {each} until back in every ISR.\n")
+            }
             _ if restarts == 0 => "None restarts.\n".to_owned(),
             _ => format!("{restarts} to restart. How long it takes is not known: no restart seen yet.\n"),
         };
@@ -99,14 +101,6 @@ fn behind(broker: &Planned) -> String {
     match (broker.lag.records, broker.lag.ms) {
         (0, _) => String::new(),
         (records, ms) => format!("{records} records, {}", seconds(ms as f64 / 1000.0)),
-    }
-}
-
-fn why(broker: &Planned) -> String {
-    match (broker.now.blocks.is_empty(), &broker.now.message) {
-        (false, _) => blocks_text(&broker.now.blocks, broker.now.blocked),
-        (true, Some(message)) => message.clone(),
-        (true, None) => String::new(),
     }
 }
 

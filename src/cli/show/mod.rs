@@ -42,6 +42,11 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What was found out; else says on stderr why it was not, for a view that is worth showing without it.
+pub(crate) fn or_say<T>(found: anyhow::Result<T>) -> Option<T> {
+    found.inspect_err(|error| eprintln!("not known: {error:#}")).ok()
+}
+
 /// Whether a person looks at stdout.
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()

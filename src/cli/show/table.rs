@@ -60,8 +60,9 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         for row in std::iter::once(&head).chain(&self.rows) {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
-                let shown = if cell.text.is_empty() { "-" } else { &cell.text };
-                line += &paint.tint(cell.tone, shown);
+                let (shown, tone) =
+                    if cell.text.is_empty() { ("-", Tone::Plain) } else { (&*cell.text, cell.tone) };
+                line += &paint.tint(tone, shown);
                 if column + 1 < COLUMNS {
                     line += &" ".repeat(widths[column].saturating_sub(width(shown)));
                     line += GAP;
@@ -81,7 +82,7 @@ mod tests {
     fn table() -> Table<3> {
         let mut table = Table::new(["BROKER", "ISR", "STATE"]);
         table.row(["1".into(), "[1, 2, 3]".into(), Cell::new("ok", Tone::Good)]);
-        table.row(["12".into(), "".into(), "".into()]);
+        table.row(["12".into(), "".into(), Cell::new("", Tone::Bad)]);
         table
     }
 
@@ -94,6 +95,9 @@ mod tests {
     #[test]
     fn colours_do_not_move_columns() {
         let text = table().text(Paint(true));
-        assert!(text.contains("1        [1, 2, 3]   \x1b[32mok\x1b[0m\n"), "{text:?}");
+        assert!(
+            text.contains("1        [1, 2, 3]   \x1b[32mok\x1b[0m\n12       -           -\n"),
+            "{text:?}"
+        );
     }
 }

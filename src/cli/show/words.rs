@@ -5,7 +5,7 @@ use std::fmt::Display;
 use chronik_core::restart::{Reason, Stage};
 use chronik_core::view::{BlockReport, PermitReport};
 
-/// Blocks that a sentence names, at most.
+/// Reasons that a sentence gives, and places that it names for each, at most.
 const NAMED: usize = 3;
 
 /// A list of ids: `[1, 2, 3]`.
@@ -62,13 +62,31 @@ pub(crate) fn place(block: &BlockReport) -> String {
     }
 }
 
-/// The first few blocks in one line, and how many there are besides.
+/// The first few blocks in one line, those with one reason together, and how many there are besides.
 pub(crate) fn blocks_text(blocks: &[BlockReport], of: usize) -> String {
-    let named: Vec<String> =
-        blocks.iter().take(NAMED).map(|block| format!("{}: {}", place(block), block.why)).collect();
-    let more = of.max(blocks.len()) - named.len();
-    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-    format!("{}{more}", named.join("; "))
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for block in blocks {
+        match groups.iter_mut().find(|(why, _)| *why == block.why) {
+            Some((_, places)) => places.push(place(block)),
+            None => groups.push((&block.why, vec![place(block)])),
+        }
+    }
+    groups.truncate(NAMED);
+    let told: usize = groups.iter().map(|(_, places)| places.len()).sum();
+    let groups = groups.iter().map(|(why, places)| format!("{}: {why}", with_more(places)));
+    let text = groups.collect::<Vec<_>>().join("; ");
+    match of.max(blocks.len()) - told {
+        0 => text,
+        more => format!("{text}; and {more} more"),
+    }
+}
+
+fn with_more(places: &[String]) -> String {
+    let named = places[..places.len().min(NAMED)].join(", ");
+    match places.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -85,12 +103,18 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_named_up_to_three_and_counted_beyond() {
-        let block =
-            |partition| BlockReport { topic: Some("t".into()), partition: Some(partition), why: "x".into() };
-        let blocks: Vec<BlockReport> = (0..4).map(block).collect();
-        assert_eq!(blocks_text(&blocks[..1], 1), "t/0: x");
-        assert_eq!(blocks_text(&blocks, 70), "t/0: x; t/1: x; t/2: x; and 67 more");
+    fn blocks_with_one_reason_are_told_together_and_the_others_counted() {
+        let block = |partition, why: &str| BlockReport {
+            topic: Some("t".into()),
+            partition: Some(partition),
+            why: why.to_owned(),
+        };
+        assert_eq!(blocks_text(&[block(0, "x")], 1), "t/0: x");
+        let blocks = [block(0, "x"), block(1, "y"), block(2, "x"), block(3, "x"), block(4, "x")];
+        assert_eq!(blocks_text(&blocks, 5), "t/0, t/2, t/3 and 1 more: x; t/1: y");
+        assert_eq!(blocks_text(&blocks, 70), "t/0, t/2, t/3 and 1 more: x; t/1: y; and 65 more");
+        let four = [block(0, "a"), block(1, "b"), block(2, "c"), block(3, "d")];
+        assert_eq!(blocks_text(&four, 4), "t/0: a; t/1: b; t/2: c; and 1 more");
         let metadata = BlockReport { topic: None, partition: None, why: "x".into() };
         assert_eq!(blocks_text(&[metadata], 1), "metadata group: x");
     }
