@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 STEP = @step() { local began=$$SECONDS; echo "==> $$*"; "$$@"; echo "    took $$((SECONDS - began)) s"; }; step
 
-UNIT = -p chronik-core -p chronik-api -p chronik-broker -p chronik-controller
+UNIT = -p chronik-core -p chronik-api -p chronik-broker -p chronik-controller -p chronik-cli
 
 include mk/*.mk
 
@@ -15,8 +15,8 @@ include mk/*.mk
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-build: ## release binaries of broker and operator in target/release
-	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
+build: ## release binaries of broker, operator and kubectl-chronik in target/release
+	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller -p chronik-cli
 
 test: clean-leftovers room format-check imports deny clippy unit fuzz-short processes sim-short scenarios ## all that CI runs
 

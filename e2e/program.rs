@@ -24,6 +24,8 @@ pub struct Ended {
     pub command: String,
     /// It ended by itself, in time, and with success.
     pub success: bool,
+    /// What it ended with; none if a signal ended it.
+    pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error; at its end why it was killed, if it was.
@@ -126,6 +128,7 @@ impl Running {
         Ended {
             command: self.command,
             success: status.is_some_and(|status| status.success()),
+            code: status.and_then(|status| status.code()),
             stdout: self.stdout.join().expect("a reader"),
             stderr,
             took,

@@ -3,8 +3,8 @@
 .PHONY: quickstart
 
 ifndef KUBECONTEXT
-quickstart: kafka-tools box ## build, start the box, install Chronik, create a cluster and a topic, show them
-	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller
+quickstart: kafka-tools box ## build, start the box, install Chronik, create a cluster and a topic, restart its brokers while you watch
+	$(STEP) cargo build --locked --release -p chronik-broker -p chronik-controller -p chronik-cli
 	@mk/quickstart.sh
 else
 quickstart: ## with KUBECONTEXT=name IMAGE=repository:tag: the same on a Kubernetes of yours, without building anything

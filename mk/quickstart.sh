@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Chronik in the running box and shows a topic's true ISR. Needs what `make quickstart` built before.
+# Installs Chronik in the running box, shows a topic's true ISR and guides through a rolling restart. Needs what `make quickstart` built before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=target/box/bin
@@ -71,7 +71,9 @@ next() {
 Chronik runs. What to try next, from this folder:
 
   # see it
-  export PATH=$PWD/$bin:$PWD/target/kafka/bin:\$PATH
+  export PATH=$PWD/$bin:$PWD/target/release:$PWD/target/kafka/bin:\$PATH
+  kubectl chronik status             # also plan, topics, isr, brokers, explain 2: kubectl chronik help
+  kubectl chronik isr --watch        # who is in sync, as it changes
   kubectl describe topic orders      # conditions, events, leader and ISR of each partition
   kubectl get topics --watch
   in-box kafka-topics --bootstrap-server demo-bootstrap.default.svc.cluster.local:9092 --describe
@@ -81,11 +83,9 @@ Chronik runs. What to try next, from this folder:
   in-box kafka-console-consumer --bootstrap-server demo-bootstrap.default.svc.cluster.local:9092 --topic orders \\
     --partition 0 --offset 0 --timeout-ms 5000
 
-  # change a setting that brokers take up by a restart, and watch it roll: one broker at a time, each only when the
-  # in-sync replicas of all its partitions can spare it
-  kubectl patch brokercluster demo --type=merge -p '{"spec": {"config": {"default-partitions": "3"}}}'
-  kubectl get brokerclusters --watch # ROLLOUT; Ctrl-C when it says UpToDate, after about 20 s
-  kubectl get events --sort-by=.lastTimestamp | tail
+  # restart one broker when its partitions can spare it, and once more all of them, one at a time
+  kubectl chronik restart 2
+  mk/guide.sh
 
   # kill the node of a broker like a power loss, and watch the ISR in another terminal
   kubectl get pods -o wide
@@ -103,6 +103,7 @@ step "helm install" install
 step "create a cluster of three brokers and a topic, and wait until they are ready" resources
 renew_brokers
 show
+step "restart the three brokers, one at a time, while their partitions stay available" mk/guide.sh
 next
 echo
 echo "quickstart: $((SECONDS - began)) s after the builds"

@@ -32,7 +32,7 @@ binaries() {
   # Another build of the broker, to upgrade to.
   cargo build --locked --quiet -p chronik-broker --features faulty-disk,next-version
   install -D target/debug/chronik-broker target/faulty/chronik-broker
-  cargo build --locked --quiet -p chronik-broker -p chronik-controller
+  cargo build --locked --quiet -p chronik-broker -p chronik-controller -p chronik-cli
   cargo test --locked --quiet --no-run -p chronik-controller --test chart --test kubernetes
   cargo test --locked --quiet --no-run -p chronik-e2e --test kubernetes
 }

@@ -19,6 +19,7 @@ mod mid_roll;
 mod mixes;
 mod nodes_die;
 mod operator;
+mod plan;
 mod racks;
 mod reading;
 mod release;
