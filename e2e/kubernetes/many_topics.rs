@@ -132,10 +132,9 @@ fn create(world: &World, names: &[String], fields: &str) {
     std::thread::scope(|scope| {
         for _ in 0..SENDERS {
             scope.spawn(|| {
-                while let Some(piece) = {
+                loop {
                     let piece = next.lock().expect("the pieces").next();
-                    piece
-                } {
+                    let Some(piece) = piece else { break };
                     let create = world.kubectl(&["create", "--filename", "-"]).input(piece.as_str());
                     create.within(Duration::from_secs(120)).run().expect("create Topics");
                 }
