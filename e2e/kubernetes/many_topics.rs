@@ -15,6 +15,7 @@ use rdkafka::admin::{NewTopic, TopicReplication};
 use serde_json::Value;
 
 use crate::box_nodes::{self, Outage};
+use crate::rolling::patch;
 use crate::world::{World, get, kubectl, topic_with};
 use crate::{figure, number, release};
 
@@ -36,6 +37,8 @@ const MEMORY_MIB: u64 = 200;
 fn thousands_of_topics_and_a_lost_broker_cost_few_writes_and_little_memory() {
     let (topics, resources) = (number("CHRONIK_TOPICS", 60), number("CHRONIK_RESOURCES", 140));
     let world = World::with_brokers("many", 4);
+    // A broker without replicas would be given some of the few.
+    patch(&world, r#"{"spec": {"rebalance": "Off"}}"#);
     release::install_on(&world.node_of(1));
     let began = Instant::now();
     adopt_few(&world);

@@ -106,8 +106,12 @@ fn shows_the_cluster(world: &World, held: &str) {
         explained.contains("single/0: of its ISR []") && explained.contains("While it is away"),
         "{explained}"
     );
-    let status = chronik(world, &["status"]).run().expect("status");
-    assert!(status.contains("2/3 pods up to date, Blocked") && status.contains("7/7 in sync"), "{status}");
+    // The pod of the broker that was drained may not be ready yet, and comes first.
+    wait::until("the status shows who is held", ALL_OF_THEM, || {
+        let status = chronik(world, &["status"]).run().ok()?;
+        let is_so = status.contains("2/3 pods up to date, Blocked") && status.contains("7/7 in sync");
+        wait::holds(is_so, || status)
+    });
     let unknown = chronik(world, &["status", "shop"]).run();
     assert!(!unknown.success && unknown.stderr.contains("there are: demo"), "{unknown}");
 }
