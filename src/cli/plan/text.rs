@@ -4,7 +4,7 @@ use chronik_core::restart::Reason;
 use chronik_core::rollout::Wait;
 
 use super::{Outcome, Plan, Planned};
-use crate::show::{Cell, Paint, Shown, Table, Tone, permit_text, purpose, seconds};
+use crate::show::{Cell, Paint, Shown, Table, Tone, permit_text, seconds};
 
 impl Shown for Plan {
     fn text(&self, paint: Paint) -> String {
@@ -128,7 +128,7 @@ pub(super) fn wait(wait: &Wait) -> String {
             format!("the end of permit {} of broker {broker}, which nobody needs any more", permit.0)
         }
         Wait::OtherStop(broker, permit, reason) => {
-            format!("broker {broker}, which stops {} (permit {})", purpose(*reason), permit.0)
+            format!("broker {broker}, which stops {} (permit {})", reason.purpose(), permit.0)
         }
         Wait::NotUp(broker) => format!("broker {broker}, which has the spec's settings and is not up"),
         Wait::Refused => "the brokers, which refuse every broker that could be next".to_owned(),

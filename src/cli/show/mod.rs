@@ -15,7 +15,7 @@ use crate::args::Output;
 pub(crate) use bar::bar;
 pub(crate) use paint::{Paint, Tone};
 pub(crate) use table::{Cell, Table};
-pub(crate) use words::{blocks_text, ids, permit_text, place, purpose, seconds, yes};
+pub(crate) use words::{blocks_text, ids, permit_text, place, seconds, yes};
 
 /// What a command found, as a document and as text.
 pub(crate) trait Shown: Serialize {

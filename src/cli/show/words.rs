@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use chronik_core::restart::{Reason, Stage};
+use chronik_core::restart::Stage;
 use chronik_core::view::{BlockReport, PermitReport};
 
 /// Reasons that a sentence gives, and places that it names for each, at most.
@@ -32,20 +32,9 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// What a broker stops for.
-pub(crate) fn purpose(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Rollout => "for a rollout",
-        Reason::Eviction => "for an eviction",
-        Reason::Deleted => "because its pod was deleted",
-        Reason::ScaleDown => "to leave the cluster",
-        Reason::Asked => "because a person asks for it",
-    }
-}
-
 /// A permit in one line.
 pub(crate) fn permit_text(permit: &PermitReport) -> String {
-    let (id, broker, purpose) = (permit.id.0, permit.broker, purpose(permit.reason));
+    let (id, broker, purpose) = (permit.id.0, permit.broker, permit.reason.purpose());
     match permit.stage {
         Stage::Granted => format!("broker {broker} may stop {purpose} (permit {id})"),
         Stage::Begun => {

@@ -27,6 +27,19 @@ pub enum Reason {
     Asked,
 }
 
+impl Reason {
+    /// What a broker stops for, for people: `broker 2 may stop for a rollout`.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Rollout => "for a rollout",
+            Self::Eviction => "for an eviction",
+            Self::Deleted => "because its pod was deleted",
+            Self::ScaleDown => "to leave the cluster",
+            Self::Asked => "because a person asks for it",
+        }
+    }
+}
+
 /// How far a permit has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

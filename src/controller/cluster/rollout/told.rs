@@ -152,7 +152,7 @@ fn reason(
         ),
         Wait::OtherStop(broker, permit, why) => (
             BLOCKED,
-            format!("broker {broker} may stop {} (permit {}): it goes first", for_what(*why), permit.0),
+            format!("broker {broker} may stop {} (permit {}): it goes first", why.purpose(), permit.0),
         ),
         Wait::NotUp(broker) => not_up(round, known, *broker, pods),
         Wait::Refused => (BLOCKED, refused(&round.refusals, blocks)),
@@ -235,16 +235,6 @@ fn trouble(round: &Round, broker: BrokerId, pods: &[Pod]) -> String {
     let uid = uid_of(round, broker);
     let pod: Vec<Pod> = pods.iter().filter(|pod| pod.uid().as_ref() == Some(&uid)).cloned().collect();
     pods::trouble(&pod).map_or(String::new(), |trouble| format!("; {trouble}"))
-}
-
-fn for_what(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Rollout => "for a rollout",
-        Reason::Eviction => "for an eviction",
-        Reason::Deleted => "because its pod was deleted",
-        Reason::ScaleDown => "to leave the cluster",
-        Reason::Asked => "because a person asks for it",
-    }
 }
 
 /// The permits of ours that are open; what was known, if nobody told.
