@@ -23,6 +23,15 @@ impl Beats {
         self.0.values().map(|moments| longest(moments, from)).max().unwrap_or_default()
     }
 
+    /// The longest time between two moments of one partition since `from`: which, and both moments.
+    pub fn longest_since(&self, from: Instant) -> Option<(i32, Instant, Instant)> {
+        let gaps = |(partition, moments): (&i32, &Vec<Instant>)| {
+            let pairs = moments.windows(2).filter(|pair| pair[1] >= from);
+            pairs.map(|pair| (*partition, pair[0], pair[1])).max_by_key(|(_, begin, end)| *end - *begin)
+        };
+        self.0.iter().filter_map(gaps).max_by_key(|(_, begin, end)| *end - *begin)
+    }
+
     /// The longest time between two moments of one partition that reaches into that span.
     pub fn longest_within(&self, partition: i32, from: Instant, to: Instant) -> Duration {
         let moments = self.0.get(&partition).map_or(&[][..], Vec::as_slice);

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Runs all that needs a Kubernetes, on a fresh box: the chart's and the operator's own tests, then whole scenarios.
 # `scenarios.sh NAME...` runs only the scenarios whose names hold one of these. Needs what `make scenarios` made before.
+# CHRONIK_PROFILE=release measures what people run; by default the binaries are debug builds, which CI has time for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 bin=$root/target/box/bin
 log=$root/target/scenarios.log
+profile=${CHRONIK_PROFILE:-debug}
 export KUBECONFIG=$root/target/box/kubeconfig HELM=$bin/helm
 began=$SECONDS
 failed=()
@@ -27,12 +29,13 @@ part() {
   echo "    took $((SECONDS - start)) s"
 }
 
-# Debug binaries: what is tested is the path, and a release build would cost CI minutes.
 binaries() {
+  local release=()
+  if [ "$profile" = release ]; then release=(--release); fi
   # Another build of the broker, to upgrade to.
-  cargo build --locked --quiet -p chronik-broker --features faulty-disk,next-version
-  install -D target/debug/chronik-broker target/faulty/chronik-broker
-  cargo build --locked --quiet -p chronik-broker -p chronik-controller -p chronik-cli
+  cargo build --locked --quiet "${release[@]}" -p chronik-broker --features faulty-disk,next-version
+  install -D "target/$profile/chronik-broker" target/faulty/chronik-broker
+  cargo build --locked --quiet "${release[@]}" -p chronik-broker -p chronik-controller -p chronik-cli
   cargo test --locked --quiet --no-run -p chronik-controller --test chart --test kubernetes
   cargo test --locked --quiet --no-run -p chronik-e2e --test kubernetes
 }
@@ -41,7 +44,7 @@ binaries() {
 fresh_box() {
   if [ "$(cat /run/chronik-box/owner 2>/dev/null)" = "$root" ]; then e2e/box/down.sh; fi
   e2e/box/up.sh
-  e2e/box/image-chronik.sh build target/debug/chronik-broker target/debug/chronik-operator
+  e2e/box/image-chronik.sh build "target/$profile/chronik-broker" "target/$profile/chronik-operator"
   e2e/box/image-chronik.sh load
   CHRONIK_IMAGE=docker.io/chronik/chronik:next e2e/box/image-chronik.sh build target/faulty/chronik-broker
   CHRONIK_IMAGE=docker.io/chronik/chronik:next e2e/box/image-chronik.sh load

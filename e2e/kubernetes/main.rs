@@ -26,6 +26,7 @@ mod release;
 mod rolling;
 mod rollout;
 mod scale;
+mod stalls;
 mod topics;
 mod uninstall;
 mod upgrade;

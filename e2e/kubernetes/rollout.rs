@@ -8,9 +8,9 @@ use chronik_e2e::reading::Reading;
 use chronik_e2e::wait;
 
 use crate::rolling::{at_most_one_is_not_ready, change_setting, nothing_restarts, uids};
-use crate::watchman::{Isrs, Life, Pods, Watchman};
+use crate::watchman::{Life, Pods, Watchman};
 use crate::world::{World, field, topic_with};
-use crate::{figure, number};
+use crate::{figure, number, stalls};
 
 const PARTITIONS: usize = 6;
 const PACE: Duration = Duration::from_millis(5);
@@ -60,8 +60,7 @@ fn a_changed_setting_restarts_one_broker_at_a_time() {
         "the metadata leader is last"
     );
     assert!(isrs.smallest.as_ref().is_some_and(|(members, _)| *members >= 2), "{isrs:?}");
-    let stalls = stalls_of_moves(&load, &isrs, began);
-    let stall = load.longest_stall(began);
+    let stalls = stalls::told(&load, &pods, &isrs, began);
     let (sent, book) = load.finish();
     assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
     let diary = reading.finish();
@@ -74,28 +73,12 @@ fn a_changed_setting_restarts_one_broker_at_a_time() {
         world.await_event("demo", "BrokerBack", &[&name]);
     }
     figure(&format!(
-        "rolling restart of {brokers} brokers at {rate} records a second: {took:?}, {sent} sends and none failed, longest \
-         stall of a partition {stall:?}; {} changes of leaders, stall median {:?}, worst {:?}; {}; smallest ISR {:?} in {} looks",
-        stalls.len(),
-        stalls.get(stalls.len() / 2),
-        stalls.last(),
-        times(&pods, &before),
-        isrs.smallest.map(|(members, _)| members),
+        "rolling restart of {brokers} brokers at {rate} records a second: {took:?}, {sent} sends and none failed; smallest ISR \
+         {:?} in {} looks; {}; {stalls}",
+        isrs.smallest.as_ref().map(|(members, _)| members),
         isrs.looks,
+        times(&pods, &before),
     ));
-}
-
-/// How long each change of a partition's leader kept its acknowledgements away, ascending.
-fn stalls_of_moves(load: &Load, isrs: &Isrs, began: Instant) -> Vec<Duration> {
-    let beats = load.beats();
-    let around = Duration::from_millis(500);
-    let changes = isrs.epochs.iter().filter(|(_, at)| **at > began);
-    let stall = |(&(partition, _), &at): (&(i32, i32), &Instant)| {
-        beats.longest_within(partition, at.checked_sub(around).unwrap_or(at), at + around)
-    };
-    let mut stalls: Vec<Duration> = changes.map(stall).collect();
-    stalls.sort();
-    stalls
 }
 
 /// Of each new pod: how long the one before took to end, and it from then on to be ready, which is in every ISR.

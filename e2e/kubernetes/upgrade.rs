@@ -6,32 +6,33 @@ use std::time::{Duration, Instant};
 use chronik_e2e::load::{self, Load};
 use chronik_e2e::{admin, wait};
 
-use crate::figure;
 use crate::rolling::{await_told, patch, uids};
 use crate::watchman::Watchman;
-use crate::world::{BROKERS, World};
+use crate::world::World;
+use crate::{figure, number, stalls};
 
 const PARTITIONS: usize = 6;
-const PACE: Duration = Duration::from_millis(5);
 const GOES_ON: Duration = Duration::from_secs(40);
 const ALL_OF_THEM: Duration = Duration::from_secs(240);
 
-/// Must show 1: two real builds side by side.
+/// Must show 1: two real builds side by side. CHRONIK_BROKERS (3) and CHRONIK_RATE (200 records a second) change what is run.
 #[test]
 #[ignore = "needs the box: make scenarios"]
 fn old_and_new_builds_run_side_by_side_while_one_replaces_the_other() {
-    let world = World::with_brokers("upgrade", 3);
+    let (brokers, rate) = (number("CHRONIK_BROKERS", 3), number("CHRONIK_RATE", 200));
+    let world = World::with_brokers("upgrade", brokers);
     world.create_topic("t", PARTITIONS);
-    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, PACE);
+    let pace = Duration::from_secs(1) / u32::try_from(rate).expect("a rate");
+    let load = Load::start(&load::idempotent(&world.bootstrap()), "t", PARTITIONS, pace);
     load.await_acks(PARTITIONS, 10, GOES_ON);
-    let first = versions(&world).expect("versions");
+    let first = versions(&world, brokers).expect("versions");
     for (image, protocol) in [(r#""docker.io/chronik/chronik:next""#, 3), ("null", 2)] {
         let before = uids(&world).expect("pods");
-        let watchman = Watchman::start(&world, 3, "t");
+        let watchman = Watchman::start(&world, brokers as i32, "t");
         let began = Instant::now();
         patch(&world, &format!("{{\"spec\": {{\"image\": {image}}}}}"));
         let two_builds = || {
-            let versions = versions(&world)?;
+            let versions = versions(&world, brokers)?;
             let differ = versions.iter().any(|version| *version != versions[0]);
             wait::holds(differ, || format!("{versions:?}"))
         };
@@ -40,29 +41,29 @@ fn old_and_new_builds_run_side_by_side_while_one_replaces_the_other() {
         await_told(&world, "False UpToDate", &[], ALL_OF_THEM);
         let took = began.elapsed();
         let (pods, isrs) = watchman.finish();
-        assert_eq!(pods.order(&before).len(), 3, "{pods:?}");
+        assert_eq!(pods.order(&before).len(), brokers, "{pods:?}");
         assert!(isrs.smallest.as_ref().is_some_and(|(members, _)| *members >= 2), "{isrs:?}");
         speak(&world, protocol);
         figure(&format!(
-            "every broker is {:?} {took:?} after the image was changed, longest stall {:?}",
-            versions(&world).expect("versions")[0],
-            load.longest_stall(began)
+            "each of {brokers} brokers is {:?} {took:?} after the image was changed, at {rate} records a second; {}",
+            versions(&world, brokers).expect("versions")[0],
+            stalls::told(&load, &pods, &isrs, began)
         ));
     }
-    assert_eq!(versions(&world).expect("versions"), first);
+    assert_eq!(versions(&world, brokers).expect("versions"), first);
     let (sent, book) = load.finish();
     assert_eq!((book.acknowledged(), book.failed.len()), (sent, 0), "{:?}", book.failed.first());
 }
 
 /// The build of each broker, as all of them have it.
-fn versions(world: &World) -> Result<Vec<String>, String> {
+fn versions(world: &World, brokers: usize) -> Result<Vec<String>, String> {
     let told = admin::get(world.admin(1)?, "/v1/cluster")
         .or_else(|_| admin::get(world.admin(2)?, "/v1/cluster"))?
         .json()?;
     let all = told["brokers"].as_array().ok_or("no brokers")?;
     let versions: Vec<String> =
         all.iter().map(|b| b["version"].as_str().unwrap_or_default().to_owned()).collect();
-    wait::holds(versions.len() == BROKERS.len(), || format!("{versions:?}")).map(|()| versions)
+    wait::holds(versions.len() == brokers, || format!("{versions:?}")).map(|()| versions)
 }
 
 /// The last broker to restart told at its connections which protocol both ends speak.

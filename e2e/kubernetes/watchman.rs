@@ -49,8 +49,8 @@ pub struct Isrs {
     pub looks: usize,
     /// The fewest members that any broker showed of any partition with a leader, and who showed it.
     pub smallest: Option<(usize, String)>,
-    /// When a partition was first shown in an epoch of a leader's.
-    pub epochs: BTreeMap<(i32, i32), Instant>,
+    /// When a partition was first shown in an epoch, and its leader then.
+    pub epochs: BTreeMap<(i32, i32), (Instant, i32)>,
 }
 
 /// One who watches.
@@ -83,9 +83,9 @@ impl Watchman {
             let seen = watch.join().expect("a watch over ISRs");
             all.looks += seen.looks;
             all.smallest = [all.smallest.take(), seen.smallest].into_iter().flatten().min();
-            for (epoch, at) in seen.epochs {
-                let first = all.epochs.entry(epoch).or_insert(at);
-                *first = at.min(*first);
+            for (epoch, shown) in seen.epochs {
+                let first = all.epochs.entry(epoch).or_insert(shown);
+                *first = shown.min(*first);
             }
         }
         (self.pods.join().expect("the watch over pods"), all)
@@ -141,7 +141,8 @@ fn watch_isrs(host: &str, topic: &str, stop: &AtomicBool) -> Isrs {
         seen.looks += 1;
         let led = shown.iter().filter(|partition| partition.leader > 0);
         for partition in led.clone() {
-            seen.epochs.entry((partition.partition, partition.epoch)).or_insert_with(Instant::now);
+            let epoch = (partition.partition, partition.epoch);
+            seen.epochs.entry(epoch).or_insert_with(|| (Instant::now(), partition.leader));
         }
         let smallest =
             led.map(|p| (p.isr.len(), format!("{host}: {topic}/{} {:?}", p.partition, p.isr))).min();
