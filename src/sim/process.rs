@@ -126,6 +126,8 @@ pub struct Process {
     /// Metadata applied, and whether the metadata group runs here, as of the last round.
     pub known: (u64, bool),
     pub watch: BTreeMap<GroupId, Watch>,
+    /// Since when it takes no records though its disk has room.
+    pub short_since: Option<Micros>,
     pub draining: bool,
 }
 
@@ -233,6 +235,7 @@ impl Process {
             tasks,
             known: (0, false),
             watch: BTreeMap::new(),
+            short_since: None,
             draining: false,
         };
         Ok((process, found))

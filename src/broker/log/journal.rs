@@ -172,7 +172,7 @@ impl Log {
         let reserve_spent = writer.reserve.spent();
         let (shared, unattributed) = (recovered.shared, recovered.unattributed);
         let driver =
-            LogDriver { writer, queue: queue.clone(), options, written: 0, rests: 0, complained: false };
+            LogDriver { writer, queue: queue.clone(), options, written: 0, looks: 0, complained: false };
         Ok((Self { queue, shared, salt, unattributed, reserve_spent, writer: None }, driver, recovered.found))
     }
 
@@ -242,8 +242,8 @@ pub struct LogDriver {
     options: Options,
     /// Bytes since the last step of housework.
     written: usize,
-    /// Times at rest without a reserve.
-    rests: u32,
+    /// Writes and rests without a reserve.
+    looks: u32,
     /// That the journal cannot be sealed was said, and has not changed: a full disk is not worth a line at each rest.
     complained: bool,
 }
@@ -252,8 +252,8 @@ pub struct LogDriver {
 /// part of a segment.
 const WRITTEN_PER_STEP: u64 = 1 << 20;
 const STEPS_PER_SEGMENT: u64 = 8;
-/// A reserve that was given up is looked for room for at every so many rests.
-const RESTS_PER_RESTORE: u32 = 20;
+/// A reserve that was given up is looked for room for at every so many writes and rests: a log may never come to rest.
+const LOOKS_PER_RESTORE: u32 = 20;
 
 impl LogDriver {
     /// Writes what waits, up to one write group, and answers it; false if nothing waits.
@@ -271,10 +271,7 @@ impl LogDriver {
     pub fn rest(&mut self) -> bool {
         self.written = 0;
         if self.writer.lacks_reserve() {
-            self.rests += 1;
-            if self.rests.is_multiple_of(RESTS_PER_RESTORE) {
-                self.writer.restore_reserve();
-            }
+            self.look_for_room();
             if let Some(observer) = &self.options.observer {
                 observer.short_of_room(self.writer.lacks_reserve());
             }
@@ -290,6 +287,13 @@ impl LogDriver {
         }
         self.complained = sealed.is_err();
         self.has_more()
+    }
+
+    fn look_for_room(&mut self) {
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_PER_RESTORE) {
+            self.writer.restore_reserve();
+        }
     }
 
     fn has_more(&self) -> bool {
@@ -339,6 +343,9 @@ impl LogDriver {
         let full = |result: &Outcome| matches!(result.1, Err(WriteError::NoSpace));
         let failed = |result: &Outcome| full(result) || matches!(result.1, Err(WriteError::Stopped(_)));
         self.written += written.as_ref().map_or(0, |written| written.bytes);
+        if self.writer.lacks_reserve() {
+            self.look_for_room();
+        }
         match (&self.options.observer, written) {
             (Some(observer), Some(written)) => {
                 observer.synced(started.elapsed(), written.bytes, written.submissions);

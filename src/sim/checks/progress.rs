@@ -5,13 +5,15 @@ use chronik_broker::replica::ReplicaState;
 use chronik_core::ids::LogIndex;
 
 use crate::process::Process;
-use crate::time::{Micros, SECOND};
+use crate::time::{MS, Micros, SECOND};
 use crate::world::{M, World, index_of};
 
 /// Silence is noticed after 2.5 s, and an election may have to be tried again.
 const ELECTED_WITHIN: Micros = 8 * SECOND;
 /// The high watermark is told again with every tick.
 const TOLD_WITHIN: Micros = 2 * SECOND;
+/// A full disk is looked at again at every twentieth write or rest; rests are 100 ms.
+const ROOM_NOTICED_WITHIN: Micros = 2_500 * MS;
 
 /// A high watermark that a leader has and a follower with the entries has not, and since when.
 #[derive(Clone, Copy)]
@@ -64,9 +66,23 @@ impl World {
         (free && prompt).then_some(process)
     }
 
+    /// After a tick of any broker.
+    pub fn check_room(&mut self, at: M) {
+        let short = self.undisturbed(at).is_some_and(|process| process.log.is_short_of_room());
+        let (now, went_on) = (self.now, self.machines[at].stood.1);
+        let Some(process) = &mut self.machines[at].process else { return };
+        process.short_since = short.then(|| process.short_since.unwrap_or(now));
+        let since = process.short_since.map(|since| since.max(went_on));
+        if since.is_some_and(|since| now - since > ROOM_NOTICED_WITHIN) {
+            let text = format!("b{} has had room for {} ms", at + 1, ROOM_NOTICED_WITHIN / MS);
+            self.fail("a broker takes records again when its disk has room", text);
+        }
+    }
+
     /// After a tick of the follower.
     pub fn check_told(&mut self, at: M, state: &ReplicaState) {
-        let untold = self.untold(state).filter(|_| self.undisturbed(at).is_some() && self.paths_are_whole());
+        let takes_records = self.undisturbed(at).is_some_and(|process| !process.log.is_short_of_room());
+        let untold = self.untold(state).filter(|_| takes_records && self.paths_are_whole());
         let (now, went_on) = (self.now, self.machines[at].stood.1);
         let process = self.machines[at].process.as_mut().expect("its state was just read");
         let watch = process.watch.entry(state.group).or_default();

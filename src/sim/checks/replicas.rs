@@ -349,6 +349,7 @@ impl World {
         let states: Vec<ReplicaState> = process.engine.replicas().collect();
         self.check_members(at);
         self.check_elections();
+        self.check_room(at);
         self.check_identity(at);
         for state in states.iter().filter(|state| state.leads && state.group != GroupId::METADATA) {
             self.check_lag_budget(at, state);

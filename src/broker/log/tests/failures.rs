@@ -6,10 +6,17 @@ use std::time::Duration;
 
 use super::*;
 
-/// Files whose sync fails while the switch is on.
-struct BreakingDisk(Arc<AtomicBool>);
+/// What fails while its switch is on.
+#[derive(Default)]
+struct Switches {
+    sync: AtomicBool,
+    full: AtomicBool,
+}
 
-struct BreakingFile(Arc<dyn DiskFile>, Arc<AtomicBool>);
+/// Files that fail.
+struct BreakingDisk(Arc<Switches>);
+
+struct BreakingFile(Arc<dyn DiskFile>, Arc<Switches>);
 
 impl Disk for BreakingDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -43,10 +50,13 @@ impl DiskFile for BreakingFile {
         self.0.read_exact_at(buf, offset)
     }
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.1.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.0.write_all_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {
-        if self.1.load(Ordering::Relaxed) { Err(io::Error::other("it broke")) } else { self.0.sync() }
+        if self.1.sync.load(Ordering::Relaxed) { Err(io::Error::other("it broke")) } else { self.0.sync() }
     }
     fn len(&self) -> io::Result<u64> {
         self.0.len()
@@ -77,19 +87,37 @@ impl LogObserver for Counts {
 #[test]
 fn a_failed_sync_stops_the_log_and_what_it_wrote_is_not_found_again() {
     let folder = Folder::new();
-    let (broken, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
+    let (broken, counts) = (Arc::new(Switches::default()), Arc::new(Counts::default()));
     let options = Options { observer: Some(counts.clone()), ..Options::default() };
     let disk = Arc::new(BreakingDisk(broken.clone()));
     let (log, _) = Log::open(disk, folder.path(), folder.identity.clone(), options).unwrap();
     submit(&log, vec![create(G), append(G, vec![empty(1, 1, 0)])]).unwrap();
-    broken.store(true, Ordering::Relaxed);
+    broken.sync.store(true, Ordering::Relaxed);
     let error = submit(&log, vec![append(G, vec![empty(2, 1, 0)])]).unwrap_err();
     assert!(matches!(&error, WriteError::Stopped(why) if why.contains("it broke")), "{error}");
-    broken.store(false, Ordering::Relaxed);
+    broken.sync.store(false, Ordering::Relaxed);
     assert!(matches!(submit(&log, vec![append(G, vec![empty(2, 1, 0)])]), Err(WriteError::Stopped(_))));
     drop(log);
     assert_eq!(counts.synced.load(Ordering::Relaxed), 1);
     assert_eq!(counts.failed.load(Ordering::Relaxed), 2);
     let (_log, found) = folder.open();
     assert_eq!((all(&found[0].log), &found[0].damage), (vec![empty(1, 1, 0)], &None));
+}
+
+#[test]
+fn a_disk_that_has_room_again_is_found_out_by_a_log_that_never_rests() {
+    let folder = Folder::new();
+    let disk = Arc::new(Switches::default());
+    let options = Options { reserve_bytes: 4_096, ..Options::default() };
+    let breaking = Arc::new(BreakingDisk(disk.clone()));
+    let (log, _) = Log::open(breaking, folder.path(), folder.identity.clone(), options).unwrap();
+    submit(&log, vec![create(G)]).unwrap();
+    disk.full.store(true, Ordering::Relaxed);
+    let error = submit(&log, vec![append(G, vec![empty(1, 1, 0)])]).unwrap_err();
+    assert_eq!((error, log.is_short_of_room()), (WriteError::NoSpace, true));
+    disk.full.store(false, Ordering::Relaxed);
+    for index in 1..=20 {
+        submit(&log, vec![append(G, vec![empty(index, 1, 0)])]).unwrap();
+    }
+    assert!(!log.is_short_of_room());
 }
