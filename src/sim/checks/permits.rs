@@ -109,7 +109,8 @@ impl World {
         match told {
             Ok(answer) => {
                 let of = |other: &Ordered| (other.broker(), begins(other));
-                permits.orders.retain(|(other, _)| of(other) != of(ordered));
+                let pending = &permits.pending;
+                permits.orders.retain(|(other, _)| of(other) != of(ordered) || pending.contains(other));
                 let known = answer.permit.as_ref().filter(|permit| permits.known.contains(&permit.id));
                 if known.is_none() {
                     self.fail("no permit is lost", format!("{ordered:?}: {answer:?} is in no metadata"));
@@ -158,11 +159,11 @@ impl World {
             self.check_ended_permit(cluster, &seen);
         }
         for permit in cluster.permits().open() {
-            self.check_open_permit(permit);
+            self.check_open_permit(permit, &cluster.permits().holders());
         }
     }
 
-    fn check_open_permit(&mut self, permit: &Permit) {
+    fn check_open_permit(&mut self, permit: &Permit, holders: &BTreeSet<BrokerId>) {
         let (now, begun) = (self.now, permit.stage == Stage::Begun);
         let known = self.checks.permits.open.get(&permit.id).map(|seen| seen.permit.clone());
         if known.as_ref() == Some(permit) {
@@ -179,7 +180,9 @@ impl World {
         let Some(asked) = self.checks.permits.asked(permit.broker, begun) else {
             return self.fail("permits are given to those who ask", format!("{permit:?}"));
         };
-        let broken = self.broken_without(index_of(permit.broker), &asked);
+        // A life that is over cannot end, and a later one can begin nothing with its permit.
+        let lives = self.incarnation(index_of(permit.broker)) == Some(permit.incarnation);
+        let broken = lives.then(|| self.broken_without(index_of(permit.broker), &asked, holders)).flatten();
         let seen = Seen { permit: permit.clone(), since: now, asked };
         self.checks.permits.open.insert(permit.id, seen);
         if let Some(what) = broken {
@@ -214,10 +217,9 @@ impl World {
         }
         let lapsed = self.now >= seen.since + UNUSED;
         self.coverage.count(if lapsed { "permits: lapsed" } else { "permits: taken back" });
-        // Whoever begins it, or asks for it again, has it judged again.
-        let pending = &mut self.checks.permits.pending;
-        let again = pending.iter().any(|ordered| ordered.broker() == permit.broker);
-        let tried = again || self.checks.permits.asked(permit.broker, true).is_some();
+        // Whoever begins it, or asks for it again, has it judged again, and may have been given up for lost meanwhile.
+        let orders = &mut self.checks.permits.orders.iter();
+        let tried = orders.any(|(ordered, _)| ordered.broker() == permit.broker);
         if !lapsed && !tried && !permit.is_over_with(registered.incarnation()) {
             self.fail("no permit is lost", format!("{permit:?} of {} is gone", seen.since / MS));
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chronik_broker::replica::ReplicaState;
 use chronik_core::ids::{BrokerId, GroupId, ReplicaId};
 use chronik_core::metadata::Replica;
+use chronik_core::restart::Stage;
 
 use super::members::majority;
 use super::permits::{Asked, Then};
@@ -19,16 +20,27 @@ impl World {
         let Some((permit, asked)) = self.checks.permits.begun(broker_id(at), life) else { return };
         let (permit, asked) = (permit.clone(), asked.clone());
         self.coverage.count("permits: stopped with one");
-        if let Some(what) = self.broken_without(at, &asked) {
+        if let Some(what) = self.broken_without(at, &asked, &self.begun_to_stop()) {
             let text = format!("{permit:?}, asked for at {}: {what}", asked.at / MS);
             self.fail("a stop with a permit costs no partition min ISR or majority", text);
         }
     }
 
-    /// What would be broken without a broker and all who hold a permit, but for what befell others since somebody asked.
-    pub(super) fn broken_without(&mut self, at: M, asked: &Asked) -> Option<String> {
+    /// Who may be on the way out: whoever was only granted a permit is judged again before it begins.
+    fn begun_to_stop(&self) -> BTreeSet<BrokerId> {
+        let permits = self.checks.newest_metadata.iter().flat_map(|cluster| cluster.permits().open());
+        permits.filter(|permit| permit.stage == Stage::Begun).map(|permit| permit.broker).collect()
+    }
+
+    /// What would be broken without a broker and those others, but for what befell them since somebody asked.
+    pub(super) fn broken_without(
+        &mut self,
+        at: M,
+        asked: &Asked,
+        others: &BTreeSet<BrokerId>,
+    ) -> Option<String> {
         let cluster = self.checks.newest_metadata.clone()?;
-        let mut gone = cluster.permits().holders();
+        let mut gone = others.clone();
         gone.insert(broker_id(at));
         let excused = |machine: M| self.machines[machine].known_at >= asked.at;
         let lives = self.machines[at].process.is_some() && !self.machines[at].paused;
@@ -57,16 +69,24 @@ impl World {
         Some(format!("the metadata group: {what}"))
     }
 
-    /// Whether a group has anything of a broker: whoever is cut off from its leader, and not in its ISR, is not missed.
+    /// Whether a group has anything of a broker: whoever is not in its ISR, and not heard by its leader or by that of the
+    /// metadata group, is not missed.
     fn is_of_use(&self, at: M, group: GroupId) -> bool {
         let mut others = (0..self.machines.len()).filter(|other| *other != at);
         match self.led(group) {
             Some((leader, state)) => {
                 let in_isr = state.isr.iter().any(|member| member.broker == broker_id(at));
-                leader == at || in_isr || self.hears(leader, at)
+                leader == at || in_isr || (self.hears(leader, at) && self.metadata_leader_hears(at))
             }
             None => others.all(|other| self.network.cuts[other][at] + self.network.cuts[at][other] == 0),
         }
+    }
+
+    /// Whether who judges permits takes a broker for one that lives.
+    fn metadata_leader_hears(&self, at: M) -> bool {
+        let leader = self.led(GroupId::METADATA).map(|(leader, _)| leader);
+        let process = leader.and_then(|leader| self.machines[leader].process.as_ref());
+        process.is_none_or(|process| process.shared.liveness.is_up(broker_id(at)))
     }
 
     fn lacks_members(
@@ -88,7 +108,8 @@ impl World {
         let has_it = |replica: ReplicaId| self.holds_up_to(group, replica, end);
         let stays = |replica: &&Replica| {
             let machine = index_of(replica.broker);
-            let heard = self.hears(leader, machine) || excused(leader);
+            // Whom a leader does not hear that did not lead when that was asked, nobody could know.
+            let heard = self.hears(leader, machine) || excused(leader) || state.term != then.term;
             let well = in_sync(replica.broker) && heard && has_it(replica.replica);
             !gone.contains(&replica.broker) && (excused(machine) || well)
         };
