@@ -121,9 +121,10 @@ fn own_broker(cluster: &ValidCluster) -> Container {
             mount(CONFIG_VOLUME, CONFIG_MOUNT, true),
         ]),
         // Recovery reads the journal's end before the port opens: up to ten minutes for it.
-        startup_probe: Some(probe("/livez", 2, 300)),
+        startup_probe: Some(probe("/livez", 1, 600)),
         liveness_probe: Some(probe("/livez", 10, 6)),
-        readiness_probe: Some(probe("/readyz", 2, 2)),
+        // A rollout goes on when the broker is ready: each second between two questions is one that it waits.
+        readiness_probe: Some(probe("/readyz", 1, 3)),
         ..base(cluster)
     }
 }
