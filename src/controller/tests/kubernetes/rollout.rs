@@ -21,14 +21,7 @@ const ORDER: [u32; 3] = [1, 3, 2];
 #[tokio::test]
 #[ignore = "needs a Kubernetes API: set KUBECONFIG"]
 async fn outdated_pods_restart_one_at_a_time_with_permits() {
-    let (world, brokers) = running_without_nodes("rollout").await;
-    let rollout = Rollout { pods: Api::namespaced(world.client.clone(), &world.namespace), world, brokers };
-    for broker in ORDER {
-        eventually("the pod is there", || async { rollout.uid(broker).await.is_some() }).await;
-        rollout.make_ready(broker).await;
-    }
-    rollout.told("False UpToDate").await;
-
+    let rollout = Rollout::of_nothing("rollout").await;
     let before = rollout.uids().await;
     rollout.brokers.block(Some("orders"));
     rollout.change_setting(2).await;
@@ -72,6 +65,36 @@ async fn outdated_pods_restart_one_at_a_time_with_permits() {
     rollout.world.end().await;
 }
 
+#[tokio::test]
+#[ignore = "needs a Kubernetes API: set KUBECONFIG"]
+async fn the_spec_says_with_whose_approval_how_fast_and_how_far() {
+    let rollout = Rollout::of_nothing("options").await;
+    rollout.set(json!({"approval": "Manual", "fromBroker": 2})).await;
+    rollout.change_setting(2).await;
+    let told = rollout.told("False AwaitingApproval").await;
+    assert!(told.contains("kubectl annotate pod demo-broker-3 chronik.dev/restart=true"), "{told}");
+    rollout.annotate(3, json!({"chronik.dev/restart": "true"})).await;
+    rollout.restarts(3).await;
+    let told = rollout.told("False AwaitingApproval").await;
+    assert!(told.contains("The next is broker 2"), "{told}");
+
+    rollout.set(json!({"approval": "Automatic", "minReadySeconds": 3600})).await;
+    rollout.told("True WaitingForMinReady").await;
+    rollout.set(json!({"minReadySeconds": 0, "progressDeadlineSeconds": 1})).await;
+    rollout.replaced(2).await;
+    let told = rollout.told("True DeadlineExceeded").await;
+    assert!(told.contains("broker 2 has not returned within 1 s"), "{told}");
+    rollout.metric("rollout_overdue", 1).await;
+    rollout.event("DeadlineExceeded", "broker 2 ").await;
+
+    rollout.brokers.close_permit();
+    rollout.make_ready(2).await;
+    let told = rollout.told("False HeldBack").await;
+    assert!(told.contains("1 pods of brokers below 2 are outdated"), "{told}");
+    rollout.metric("rollout_overdue", 0).await;
+    rollout.world.end().await;
+}
+
 struct Rollout {
     world: World,
     brokers: Brokers,
@@ -79,6 +102,24 @@ struct Rollout {
 }
 
 impl Rollout {
+    /// Of a cluster whose pods are all ready and up to date.
+    async fn of_nothing(name: &str) -> Self {
+        let (world, brokers) = running_without_nodes(name).await;
+        let rollout = Self { pods: Api::namespaced(world.client.clone(), &world.namespace), world, brokers };
+        for broker in ORDER {
+            eventually("the pod is there", || async { rollout.uid(broker).await.is_some() }).await;
+            rollout.make_ready(broker).await;
+        }
+        rollout.told("False UpToDate").await;
+        rollout
+    }
+
+    /// Changes `spec.rollout`.
+    async fn set(&self, rollout: Value) {
+        let patch = Patch::Merge(json!({"spec": {"rollout": rollout}}));
+        self.world.clusters.patch("demo", &PatchParams::default(), &patch).await.unwrap();
+    }
+
     async fn uid(&self, broker: u32) -> Option<String> {
         self.pods.get_opt(&format!("demo-broker-{broker}")).await.unwrap()?.uid()
     }
