@@ -10,6 +10,8 @@ use crate::world::kubectl;
 
 /// A call of node.sh waits for kubelet to report, which it does every few seconds, and at worst for another call.
 const LIMIT: Duration = Duration::from_secs(180);
+/// Seconds for which a node is made schedulable again, if the API server does not answer at once.
+const UNCORDON_TRIES: usize = 30;
 
 /// Nodes that are down or cut off; up again when this ends.
 pub struct Outage {
@@ -120,9 +122,14 @@ impl Cordoned {
 
 impl Drop for Cordoned {
     fn drop(&mut self) {
-        let done = kubectl(&["uncordon", &self.0]).run();
-        if !done.success {
+        // The API server may be away for a moment.
+        for _ in 0..UNCORDON_TRIES {
+            let done = kubectl(&["uncordon", &self.0]).run();
+            if done.success {
+                return;
+            }
             eprintln!("{done}");
+            std::thread::sleep(Duration::from_secs(1));
         }
     }
 }
