@@ -14,6 +14,7 @@ use crate::events::Events;
 use crate::feed::{ClusterKey, Feeds};
 use crate::metrics::Metrics;
 use crate::status_writer::StatusWriter;
+use crate::topics::Topics;
 
 /// Where a broker's admin listener is, given the cluster and the broker's id.
 pub type AdminAddress = Arc<dyn Fn(&ClusterKey, u32) -> String + Send + Sync>;
@@ -26,7 +27,7 @@ pub struct Context {
     pub clusters: Store<BrokerCluster>,
     /// Whether that store holds everything there is: before, a cluster that is missing there may exist.
     pub clusters_filled: watch::Receiver<bool>,
-    pub topics: Store<Topic>,
+    pub topics: Topics,
     /// Topics to reconcile again.
     pub dirty_topics: Arc<Dirty<ObjectRef<Topic>>>,
     pub status: Arc<StatusWriter>,

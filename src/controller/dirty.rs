@@ -1,6 +1,6 @@
 //! Objects that should be looked at again: a set, so it never holds more than there are objects.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -10,20 +10,33 @@ use tokio::sync::Notify;
 
 /// Marks from many, taken by one stream.
 pub struct Dirty<K> {
-    marked: Mutex<HashSet<K>>,
+    marked: Mutex<Marked<K>>,
     wake: Notify,
+}
+
+/// In the order in which they were marked.
+struct Marked<K> {
+    order: VecDeque<K>,
+    all: HashSet<K>,
 }
 
 impl<K> Default for Dirty<K> {
     fn default() -> Self {
-        Self { marked: Mutex::default(), wake: Notify::new() }
+        let marked = Marked { order: VecDeque::new(), all: HashSet::new() };
+        Self { marked: Mutex::new(marked), wake: Notify::new() }
     }
 }
 
 impl<K: Eq + Hash + Clone + Send + 'static> Dirty<K> {
     /// Marks these; one that is already marked stays marked once.
     pub fn mark(&self, keys: impl IntoIterator<Item = K>) {
-        self.marked.lock().extend(keys);
+        let mut marked = self.marked.lock();
+        for key in keys {
+            if marked.all.insert(key.clone()) {
+                marked.order.push_back(key);
+            }
+        }
+        drop(marked);
         self.wake.notify_one();
     }
 
@@ -41,8 +54,9 @@ impl<K: Eq + Hash + Clone + Send + 'static> Dirty<K> {
 
     fn take(&self) -> Option<K> {
         let mut marked = self.marked.lock();
-        let key = marked.iter().next().cloned()?;
-        marked.take(&key)
+        let key = marked.order.pop_front()?;
+        marked.all.remove(&key);
+        Some(key)
     }
 }
 

@@ -21,4 +21,5 @@ pub mod run;
 pub mod server;
 pub mod status_writer;
 pub mod topic;
+pub mod topics;
 pub mod webhook;

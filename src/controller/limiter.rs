@@ -39,7 +39,8 @@ impl Limiter {
         true
     }
 
-    fn reserve(&self, now: Instant) -> Instant {
+    /// Takes the next turn, and says when that is.
+    pub fn reserve(&self, now: Instant) -> Instant {
         let mut next = self.next.lock();
         let at = next.unwrap_or(now).max(now);
         *next = Some(at + self.interval);

@@ -13,7 +13,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use crate::broker_client::BrokerClient;
 use crate::cli::Run;
 use crate::cluster::names;
 use crate::cluster::rollout::journal::Journals;
-use crate::context::{AdminAddress, Context, Settings, cluster_of};
+use crate::context::{AdminAddress, Context, Settings};
 use crate::dirty::Dirty;
 use crate::events::Events;
 use crate::feed::{Change, ClusterKey, Feeds};
@@ -31,6 +31,7 @@ use crate::leader::Election;
 use crate::metrics::Metrics;
 use crate::server::{self, Health};
 use crate::status_writer::StatusWriter;
+use crate::topics::Topics;
 use crate::webhook::{self, Certified, Evictions};
 use crate::{cluster, topic};
 
@@ -186,7 +187,8 @@ struct Shared {
 async fn reconcile_in(namespace: Option<&str>, shared: Shared, stop: CancellationToken) {
     let Shared { client, metrics, .. } = shared;
     let (clusters, cluster_writer) = reflector::store();
-    let (topics, topic_writer) = reflector::store();
+    let (topic_store, topic_writer) = reflector::store();
+    let topics = Topics::new(topic_store.clone());
     let (filled, clusters_filled) = watch::channel(false);
     let dirty_clusters: Arc<Dirty<ObjectRef<BrokerCluster>>> = Arc::default();
     let dirty_topics: Arc<Dirty<ObjectRef<Topic>>> = Arc::default();
@@ -208,10 +210,13 @@ async fn reconcile_in(namespace: Option<&str>, shared: Shared, stop: Cancellatio
         admin_address: shared.admin_address,
         client: client.clone(),
     });
-    let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer, move || {
-        filled.send_replace(true);
+    let cluster_changes = spec_changes(scoped(&client, namespace), cluster_writer, move |event| {
+        if matches!(event, watcher::Event::InitDone) {
+            filled.send_replace(true);
+        }
     });
-    let topic_changes = spec_changes(scoped(&client, namespace), topic_writer, || {});
+    let topic_changes =
+        spec_changes(scoped(&client, namespace), topic_writer, move |event| topics.note(event));
     let config = || kube::runtime::Config::default().concurrency(CONCURRENCY);
     let owned =
         watcher::Config::default().labels(&format!("{}=chronik-operator", chronik_api::labels::MANAGED_BY));
@@ -223,7 +228,7 @@ async fn reconcile_in(namespace: Option<&str>, shared: Shared, stop: Cancellatio
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(counted("BrokerCluster", cluster::reconcile), retry, context.clone())
         .for_each(|_| std::future::ready(()));
-    let topic_controller = Controller::for_stream(topic_changes, topics)
+    let topic_controller = Controller::for_stream(topic_changes, topic_store)
         .with_config(config())
         .reconcile_on(dirty_topics.stream())
         .graceful_shutdown_on(stop.clone().cancelled_owned())
@@ -244,15 +249,15 @@ where
     }
 }
 
-/// Fills the store with everything and says when that is done, and passes on what a person or another program changed:
-/// a status written by this process is none of that.
+/// Fills the store with everything, says all that is seen, and passes on what a person or another program changed: a status
+/// written by this process is none of that.
 ///
 /// `Store::wait_until_ready` wakes one waiter only, the last to ask, and the controller itself is one: others need a
 /// signal of their own, or they may wait for ever.
 fn spec_changes<K>(
     api: Api<K>,
     writer: reflector::store::Writer<K>,
-    filled: impl Fn() + Send + 'static,
+    note: impl Fn(&watcher::Event<K>) + Send + 'static,
 ) -> impl futures::Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = ()>
@@ -271,11 +276,7 @@ where
         .default_backoff()
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
-        .inspect_ok(move |event| {
-            if matches!(event, watcher::Event::InitDone) {
-                filled();
-            }
-        })
+        .inspect_ok(note)
         .applied_objects()
         .predicate_filter(changes, Default::default())
 }
@@ -288,22 +289,14 @@ fn cluster_of_pod(pod: PartialObjectMeta<Pod>) -> Option<ObjectRef<BrokerCluster
 
 /// Which resources a change in the brokers concerns.
 fn on_change(
-    topics: Store<Topic>,
+    topics: Topics,
     dirty_clusters: Arc<Dirty<ObjectRef<BrokerCluster>>>,
     dirty_topics: Arc<Dirty<ObjectRef<Topic>>>,
 ) -> crate::feed::OnChange {
-    Arc::new(move |key: &ClusterKey, change| {
-        let concerns = |topic: &Topic| match &change {
-            Change::Cluster => false,
-            Change::Topic(name) => topic.topic_name() == name && cluster_of(topic) == *key,
-            Change::AllTopics => cluster_of(topic) == *key,
-        };
-        if change == Change::Cluster {
-            dirty_clusters.mark([ObjectRef::new(&key.name).within(&key.namespace)]);
-            return;
-        }
-        let concerned = topics.state().into_iter().filter(|topic| concerns(topic));
-        dirty_topics.mark(concerned.map(|topic| ObjectRef::from_obj(&*topic)));
+    Arc::new(move |key: &ClusterKey, change| match &change {
+        Change::Cluster => dirty_clusters.mark([ObjectRef::new(&key.name).within(&key.namespace)]),
+        Change::Topic(name) => dirty_topics.mark(topics.refs(key, name)),
+        Change::AllTopics => dirty_topics.mark(topics.of(key)),
     })
 }
 
@@ -317,8 +310,7 @@ async fn sweep(context: Arc<Context>) {
         for key in context.feeds.retain(|key| context.cluster(key).is_some()) {
             tracing::info!(cluster = %key, "the BrokerCluster is gone");
             context.journals.forget(&key);
-            let of_it = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
-            context.dirty_topics.mark(of_it.map(|topic| ObjectRef::from_obj(&*topic)));
+            context.dirty_topics.mark(context.topics.of(&key));
         }
     }
 }

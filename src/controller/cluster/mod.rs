@@ -24,12 +24,12 @@ use chronik_api::broker_cluster::Phase;
 use chronik_api::conditions::Finding;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use crate::context::{Context, cluster_of};
+use crate::context::Context;
 use crate::events::Happening;
 use crate::feed::{ClusterKey, FeedSpec};
+use crate::status_writer::Written;
 use error::Error;
 
 /// Everything is looked at this often without a reason.
@@ -73,8 +73,7 @@ pub async fn reconcile(cluster: Arc<BrokerCluster>, context: Arc<Context>) -> Re
     let formed = next.initialised && !known.status.as_ref().is_some_and(|status| status.initialised);
     report(&context, &cluster, &next, told.as_ref()).await?;
     if formed {
-        let waiting = context.topics.state().into_iter().filter(|topic| cluster_of(topic) == key);
-        context.dirty_topics.mark(waiting.map(|topic| ObjectRef::from_obj(&*topic)));
+        context.dirty_topics.mark(context.topics.of(&key));
     }
     let soon = told.and_then(|told| told.pace());
     match outcome {
@@ -193,10 +192,10 @@ async fn report(
     let before = cluster.status.clone().unwrap_or_default();
     let written = context
         .status
-        .write(cluster, &before, next)
+        .write_cluster(cluster, &before, next)
         .await
         .map_err(|source| Error::kubernetes("write the status", source))?;
-    if written {
+    if written == Written::Yes {
         let turned = crate::topic::turned(&before.conditions, &next.conditions);
         let told = told.map_or(Vec::new(), Told::happenings);
         context.events.publish(&cluster.object_ref(&()), turned.into_iter().chain(told)).await;

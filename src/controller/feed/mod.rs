@@ -122,7 +122,10 @@ impl Feeds {
         let stop = self.stop.child_token();
         let task = follow::run(feed.clone(), self.client.clone(), receiver);
         tokio::spawn(stop.clone().run_until_cancelled_owned(task));
-        running.insert(key.clone(), Running { feed, spec: sender, stop });
+        running.insert(key.clone(), Running { feed: feed.clone(), spec: sender, stop });
+        drop(running);
+        // Until now there was no such cluster for them.
+        feed.changed(Change::AllTopics);
     }
 
     /// The cluster's feed, if there is one.

@@ -34,12 +34,8 @@ pub fn gather(context: &Context, topic: &Topic) -> Found {
         .feeds
         .get(&key)
         .map_or(Seen::Pending, |feed| feed.with(|state| state.topic(topic.topic_name())));
-    let is_rival = |other: &Topic| {
-        other.metadata.uid != topic.metadata.uid
-            && cluster_of(other) == key
-            && other.topic_name() == topic.topic_name()
-    };
-    let rivals = context.topics.state().into_iter().filter(|other| is_rival(other)).collect();
+    let mut rivals = context.topics.standing_for(&key, topic.topic_name());
+    rivals.retain(|other| other.metadata.uid != topic.metadata.uid);
     let cluster = context.cluster(&key);
     let formed = cluster.as_deref().is_some_and(|cluster| is_formed(context, cluster));
     Found { cluster, formed, rivals, seen }

@@ -12,7 +12,7 @@ pub mod error;
 pub mod finalizer;
 pub mod status;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod validate;
 
 use std::sync::Arc;
@@ -27,8 +27,10 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::context::Context;
+use crate::error::Category;
 use crate::events::Happening;
 use crate::feed::Seen;
+use crate::status_writer::Written;
 use error::Error;
 
 /// Everything is looked at this often without a reason.
@@ -56,15 +58,15 @@ pub async fn reconcile(topic: Arc<Topic>, context: Arc<Context>) -> Result<Actio
     // What was just done is in the feed by now.
     let seen = dereference::gather(&context, &topic).seen;
     let next = status::build(&topic_as_written(&context, &topic), &seen, error.as_ref(), Timestamp::now());
-    report(&context, &topic, &next, happening).await?;
-    Ok(match error {
-        None => Action::requeue(RESYNC),
-        // Told in the status: counted, and tried again.
-        Some(error) => {
-            context.metrics.error("Topic", error.category());
-            Action::requeue(RETRY)
-        }
-    })
+    let written = report(&context, &topic, &next, happening).await?;
+    // Told in the status: counted, and tried again.
+    error.iter().for_each(|error| context.metrics.error("Topic", error.category()));
+    Ok(Action::requeue(match (written, error.map(|error| error.category())) {
+        (Written::Later(turn), _) => turn,
+        // A cluster that comes tells its topics.
+        (_, None | Some(Category::NotFound)) => RESYNC,
+        (_, Some(_)) => RETRY,
+    }))
 }
 
 /// Validate, build, apply.
@@ -139,16 +141,16 @@ async fn report(
     topic: &Topic,
     next: &TopicStatus,
     happening: Option<Happening>,
-) -> Result<(), Error> {
+) -> Result<Written, Error> {
     let before = topic.status.clone().unwrap_or_default();
     let written = context
         .status
-        .write(topic, &before, next)
+        .write_topic(topic, &before, next)
         .await
         .map_err(|source| Error::kubernetes("write the status", source))?;
-    let turned = if written { turned(&before.conditions, &next.conditions) } else { None };
+    let turned = (written == Written::Yes).then(|| turned(&before.conditions, &next.conditions)).flatten();
     context.events.publish(&topic.object_ref(&()), happening.into_iter().chain(turned)).await;
-    Ok(())
+    Ok(written)
 }
 
 /// Reasons that every resource passes through before it is Ready for the first time: no cause for a warning then.
