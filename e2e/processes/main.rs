@@ -21,6 +21,7 @@ mod quiet;
 mod racks;
 mod recovery;
 mod replaced_disks;
+mod resizing;
 mod rounds;
 mod scaling;
 mod scenarios;

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use chronik_core::ids::{BrokerId, GroupId, TopicId};
 use chronik_core::metadata::{
     AlterTopicConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, NewPartitions, Refusal,
-    RefusalCode, SetStanding, Standing, TopicRef, TopicReplicas, UnregisterBroker,
+    RefusalCode, SetStanding, SetTopicReplicas, Standing, TopicRef, TopicReplicas, UnregisterBroker,
 };
 use chronik_core::restart::PermitId;
 use chronik_core::view::{
@@ -234,15 +234,23 @@ impl AdminBackend for AdminOf {
             let replicas = NewPartitions::Placed { alive: self.alive() };
             CreatePartitions { topic: topic.clone(), count, replicas }
         });
+        let resize = body.replicas.map(|replicas| SetTopicReplicas { topic: topic.clone(), replicas });
         let configs = AlterTopicConfigs { topic, changes: body.configs };
         // All is judged before anything is changed: a refused request leaves the topic as it was.
         cluster.validate_alter_configs(&configs).map_err(refused)?;
+        if let Some(resize) = &resize {
+            cluster.validate_set_topic_replicas(resize).map_err(refused)?;
+        }
         if let Some(growth) = growth {
             cluster.validate_create_partitions(&growth).map_err(refused)?;
             self.propose(Command::CreatePartitions(growth)).await?;
         }
         if !configs.changes.is_empty() {
             self.propose(Command::AlterTopicConfigs(configs)).await?;
+        }
+        if let Some(resize) = resize {
+            tracing::info!(topic = name, replicas = resize.replicas, "set a topic's number of replicas");
+            self.propose(Command::SetTopicReplicas(resize)).await?;
         }
         Ok(())
     }

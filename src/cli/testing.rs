@@ -102,6 +102,7 @@ pub(crate) fn topic(name: &str, partitions: Vec<PartitionReport>) -> TopicReport
         name: name.to_owned(),
         id: TopicId(Uuid::from_u128(name.bytes().map(u128::from).sum())),
         replication_factor: 3,
+        resize: None,
         configs: BTreeMap::new(),
         totals: PartitionTotals { total: partitions.len() as u32, ..PartitionTotals::default() },
         partitions,

@@ -206,6 +206,18 @@ pub struct PartitionReport {
     pub followers: Vec<FollowerLag>,
 }
 
+/// A topic's way to another number of replicas.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResizeReport {
+    /// Replicas that each partition shall have.
+    pub replicas: u32,
+    /// Partitions that have them, and of which nothing moves.
+    pub done: u32,
+    /// What the first partition that is neither there nor on its way waits for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
+}
+
 /// One topic: `GET /v1/topics/{name}`, and one line of the watch stream `GET /v1/watch`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TopicReport {
@@ -217,6 +229,9 @@ pub struct TopicReport {
     pub replication_factor: u32,
     /// Configs that were set; all others have their defaults.
     pub configs: std::collections::BTreeMap<String, String>,
+    /// Its way to another number of replicas, while it is on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<ResizeReport>,
     /// Counts over its partitions.
     pub totals: PartitionTotals,
     /// Its partitions in order, or in the watch stream those that changed.

@@ -50,6 +50,9 @@ pub struct PatchTopicBody {
     /// How many partitions afterwards.
     #[serde(default)]
     pub partitions: Option<i32>,
+    /// How many replicas each partition shall have: they move in the background.
+    #[serde(default)]
+    pub replicas: Option<i32>,
     /// Configs to set, and with `null` to return to their defaults.
     #[serde(default)]
     pub configs: ConfigChanges,

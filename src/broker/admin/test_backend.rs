@@ -10,8 +10,8 @@ use chronik_core::config::TopicDefaults;
 use chronik_core::ids::{BrokerId, DiskId, GroupId, Incarnation, ReplicaId, TopicId};
 use chronik_core::metadata::{
     AlterTopicConfigs, Applied, Broker, ChangePermit, ClusterState, Command, CreatePartitions, CreateTopic,
-    DeleteTopic, FeatureRange, Listener, NewPartitions, RefusalCode, SetStanding, Standing, TopicRef,
-    TopicReplicas, UnregisterBroker,
+    DeleteTopic, FeatureRange, Listener, NewPartitions, RefusalCode, SetStanding, SetTopicReplicas, Standing,
+    TopicRef, TopicReplicas, UnregisterBroker,
 };
 use chronik_core::restart::{Leave, PermitId};
 use chronik_core::view::{
@@ -259,6 +259,9 @@ impl AdminBackend for Arc<TestBackend> {
                 count,
                 replicas,
             }))?;
+        }
+        if let Some(replicas) = body.replicas {
+            self.apply(Command::SetTopicReplicas(SetTopicReplicas { topic: topic.clone(), replicas }))?;
         }
         self.apply(Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes: body.configs }))
     }

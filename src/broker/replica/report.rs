@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use chronik_core::balance::{self, Progress};
+use chronik_core::balance::{self, Progress, Resize};
 use chronik_core::config::{TopicConfig, TopicDefaults};
 use chronik_core::ids::{BrokerId, ClusterId};
 use chronik_core::metadata::{Broker, ClusterState, Partition, Topic};
 use chronik_core::replication::high_watermark::effective_min_isr;
 use chronik_core::view::{
     BrokerReport, ClusterReport, FollowerLag, ListenerReport, PartitionReport, PartitionState,
-    PartitionTotals, TopicReport,
+    PartitionTotals, ResizeReport, TopicReport,
 };
 
 use super::clock::Clock;
@@ -168,9 +168,19 @@ impl Reports {
             id: topic.id,
             replication_factor: topic.replication_factor,
             configs: topic.configs.clone(),
+            resize: self.resize(topic),
             totals: totals(&partitions),
             partitions: if with_partitions { partitions } else { Vec::new() },
         }
+    }
+
+    fn resize(&self, topic: &Topic) -> Option<ResizeReport> {
+        let state = Arc::clone(&self.shared.cluster.borrow());
+        state.wanted_replicas(topic.id)?;
+        let heard = state.brokers().map(|broker| broker.id).filter(|id| self.shared.liveness.is_up(*id));
+        let view = |group| self.shared.views.get(group, self.clock.now().ms).leader();
+        let Resize { replicas, done, blocked } = balance::resize(&state, &heard.collect(), view, topic)?;
+        Some(ResizeReport { replicas, done, blocked })
     }
 
     /// The cluster as this broker sees it.

@@ -30,6 +30,16 @@ pub enum Known {
     Missing,
 }
 
+impl Known {
+    /// The leader's view, if there is one to believe.
+    pub fn leader(self) -> Option<PartitionView> {
+        match self {
+            Known::Leader(view, _) => Some(view),
+            _ => None,
+        }
+    }
+}
+
 /// All views that a broker stands by, in two numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Digest {

@@ -140,7 +140,10 @@ impl FeedState {
         gone.iter().for_each(|name| drop(self.topics.remove(name)));
         let differs = |topic: &&TopicReport| {
             self.topics.get(&topic.name).is_none_or(|known| {
-                known.id != topic.id || known.configs != topic.configs || known.totals != topic.totals
+                known.id != topic.id
+                    || known.configs != topic.configs
+                    || known.totals != topic.totals
+                    || known.resize != topic.resize
             })
         };
         Sweep { gone, differing: listed.iter().filter(differs).map(|topic| topic.name.clone()).collect() }
@@ -182,9 +185,11 @@ fn merge(before: &TopicReport, said: TopicReport) -> TopicReport {
 /// Whether two reports lead to the same status: ages, positions and lags are not shown.
 fn looks_same(a: &TopicReport, b: &TopicReport) -> bool {
     let shown = |p: &PartitionReport| {
-        (p.partition, p.state, p.leader, p.epoch, p.replicas.clone(), p.isr.clone(), p.effective_min_isr)
+        let moves = (p.adding.len(), p.removing.len());
+        let isr = (p.isr.clone(), p.effective_min_isr);
+        (p.partition, p.state, p.leader, p.epoch, p.replicas.clone(), moves, isr)
     };
-    let head = |t: &TopicReport| (t.id, t.replication_factor, t.configs.clone(), t.totals);
+    let head = |t: &TopicReport| (t.id, t.replication_factor, t.configs.clone(), t.totals, t.resize.clone());
     head(a) == head(b) && a.partitions.iter().map(shown).eq(b.partitions.iter().map(shown))
 }
 
@@ -217,6 +222,7 @@ mod tests {
             name: name.to_owned(),
             id: TopicId(Default::default()),
             replication_factor: 3,
+            resize: None,
             configs: BTreeMap::new(),
             totals: PartitionTotals { total: 2, ..PartitionTotals::default() },
             partitions: partitions.iter().map(partition).collect(),

@@ -57,6 +57,7 @@ pub fn report(partitions: Vec<PartitionReport>) -> TopicReport {
         name: "orders".to_owned(),
         id: TopicId(uuid::Uuid::from_u128(7)),
         replication_factor: 3,
+        resize: None,
         configs: BTreeMap::new(),
         totals,
         partitions,

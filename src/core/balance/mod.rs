@@ -1,18 +1,22 @@
-//! Which replicas move next because a broker leaves or joins: off the first, and to the second until it has its share. Pure.
+//! Which replicas move next: off a broker that leaves, to and fro until a topic has the number it shall have, and to a broker
+//! that joins until it has its share. Pure.
 //!
 //! A few partitions move at a time, and what is decided depends on the state alone, so that any metadata leader goes on where
 //! the last one stopped. Moves that somebody else asked for are left alone: they count, and end before more begin.
 
 mod load;
 mod obstacle;
+mod resize;
 
 use std::collections::BTreeSet;
 
-use crate::ids::BrokerId;
+use crate::ids::{BrokerId, GroupId};
 use crate::metadata::{AlterReassignment, ClusterState, Partition, Standing, Topic, TopicRef};
+use crate::view::PartitionView;
 
 use load::Load;
 use obstacle::Obstacle;
+pub use resize::{Resize, resize};
 
 /// Partitions that move at once, at most.
 pub const MOVES_AT_ONCE: usize = 5;
@@ -35,13 +39,18 @@ pub struct Progress {
     pub blocked: Option<String>,
 }
 
-/// What to do in that state, of whose brokers these are heard.
-pub fn plan(state: &ClusterState, alive: &BTreeSet<BrokerId>) -> Plan {
-    if state.is_settled() {
+/// What to do in that state, of whose brokers these are heard. `view` gives what a partition's leader said a moment ago.
+pub fn plan(
+    state: &ClusterState,
+    alive: &BTreeSet<BrokerId>,
+    view: impl Fn(GroupId) -> Option<PartitionView>,
+) -> Plan {
+    if state.is_settled() && state.resizing().next().is_none() {
         return Plan::default();
     }
     let mut planner = Planner::new(state, alive);
     planner.empty_leaving();
+    planner.resize(&view);
     if planner.nobody_leaves() {
         planner.fill_joining();
     }
@@ -210,10 +219,8 @@ impl<'a> Planner<'a> {
         taker: BrokerId,
     ) -> Option<Vec<BrokerId>> {
         let before: Vec<BrokerId> = partition.target().iter().map(|replica| replica.broker).collect();
-        let begins =
-            |it: &AlterReassignment| it.partition == partition.number && it.topic == TopicRef::Id(topic.id);
         let at = before.iter().position(|broker| *broker == giver)?;
-        if before.contains(&taker) || partition.reassignment.is_some() || self.plan.moves.iter().any(begins) {
+        if before.contains(&taker) || partition.reassignment.is_some() || self.begins(topic, partition) {
             return None;
         }
         let mut target = before.clone();
@@ -221,9 +228,22 @@ impl<'a> Planner<'a> {
         (self.racks(&target) >= self.racks(&before)).then_some(target)
     }
 
+    /// Whether the plan moves that partition already.
+    fn begins(&self, topic: &Topic, partition: &Partition) -> bool {
+        let mut moves = self.plan.moves.iter();
+        moves.any(|it| it.partition == partition.number && it.topic == TopicRef::Id(topic.id))
+    }
+
+    /// Begins a move, with the leaderships as even as it can make them.
     fn begin(&mut self, topic: &Topic, partition: &Partition, target: Vec<BrokerId>) {
         let before: Vec<BrokerId> = partition.target().iter().map(|replica| replica.broker).collect();
         let target = self.load.lead(&before, target);
+        self.begin_in_order(topic, partition, target);
+    }
+
+    /// Begins a move to these brokers in this order of preference.
+    fn begin_in_order(&mut self, topic: &Topic, partition: &Partition, target: Vec<BrokerId>) {
+        let before: Vec<BrokerId> = partition.target().iter().map(|replica| replica.broker).collect();
         self.load.exchange(&before, &target);
         self.room -= 1;
         let topic = TopicRef::Id(topic.id);

@@ -9,9 +9,10 @@ use super::*;
 use crate::ids::{DiskId, Incarnation, ReplicaId, TopicId};
 use crate::metadata::{
     Applied, Broker, ChangePermit, Command, CompleteReassignment, CreateTopic, FeatureRange, Listener,
-    SetStanding, TopicReplicas,
+    SetStanding, SetTopicReplicas, TopicReplicas,
 };
 use crate::restart::{Leave, Reason};
+use crate::view::ViewVersion;
 
 const RACKS: [&str; 3] = ["a", "b", "c"];
 
@@ -63,7 +64,15 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
-        plan(&self.state, &self.alive)
+        plan(&self.state, &self.alive, |group| self.view(group))
+    }
+
+    /// The first of a partition's brokers that is heard leads, and all that are heard are in sync.
+    fn view(&self, group: GroupId) -> Option<PartitionView> {
+        let (_, partition) = self.state.group(group)?;
+        let isr: Vec<BrokerId> =
+            brokers(partition).into_iter().filter(|id| self.alive.contains(id)).collect();
+        Some(view(partition, &isr))
     }
 
     fn blocked(&self, id: u32) -> Option<String> {
@@ -106,6 +115,21 @@ impl World {
 
 fn brokers(partition: &Partition) -> Vec<BrokerId> {
     partition.target().iter().map(|replica| replica.broker).collect()
+}
+
+/// What the leader of a partition says, which is the first of these that are in sync.
+fn view(partition: &Partition, isr: &[BrokerId]) -> PartitionView {
+    PartitionView {
+        group: partition.group,
+        topic: TopicId(Uuid::nil()),
+        partition: partition.number,
+        metadata_index: 0,
+        at: ViewVersion { term: 1, version: 1 },
+        leader: *isr.first().unwrap_or(&BrokerId(0)),
+        isr: isr.to_vec(),
+        effective_min_isr: partition.target().len() as u32 / 2 + 1,
+        provisional: false,
+    }
 }
 
 fn targets(plan: &Plan) -> Vec<Vec<u32>> {
@@ -207,6 +231,8 @@ fn a_share_is_lacking_below_its_half() {
     assert!(lacks_share(4, 36, 4) && !lacks_share(5, 36, 4));
     assert!(!lacks_share(0, 0, 0));
 }
+
+mod resize;
 
 fn worlds() -> impl Strategy<Value = World> {
     let topic = (1usize..5, prop::collection::vec(prop::collection::vec(any::<u8>(), 4), 1..8));

@@ -37,6 +37,13 @@ pub enum Applied {
         /// False if it was so before.
         changed: bool,
     },
+    /// Each partition of the topic has as many replicas as asked, or is to get them.
+    TopicReplicasSet {
+        /// Its id.
+        topic: TopicId,
+        /// Whether something is left to be moved.
+        moving: bool,
+    },
     /// The topic exists.
     TopicCreated {
         /// Its id.
@@ -156,6 +163,7 @@ impl ClusterState {
             Command::RegisterBroker(broker) => self.register(broker),
             Command::UnregisterBroker(wanted) => self.unregister(wanted),
             Command::SetStanding(wanted) => self.set_standing(wanted),
+            Command::SetTopicReplicas(wanted) => self.set_topic_replicas(wanted),
             Command::CreateTopic(wanted) => self.create_topic(wanted),
             Command::DeleteTopic(wanted) => {
                 let topic = self.validate_delete_topic(wanted)?;
@@ -226,6 +234,7 @@ impl ClusterState {
 
     fn delete_topic(&mut self, topic: &Topic) -> Applied {
         self.remove_topic(topic);
+        self.resizing.remove(&topic.id);
         Applied::TopicDeleted {
             topic: topic.id,
             name: topic.name.clone(),
@@ -278,7 +287,9 @@ impl ClusterState {
             self.replicas = self.replicas + partition.replicas.len() - place.replicas.len();
             *place = partition;
             changed.replication_factor = changed.partitions[0].target().len() as u32;
-            self.topics.insert(changed.id, Arc::new(changed));
+            let id = changed.id;
+            self.topics.insert(id, Arc::new(changed));
+            self.note_resized(id);
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Command {
     UnregisterBroker(UnregisterBroker),
     /// Says what shall become of a broker's replicas.
     SetStanding(SetStanding),
+    /// Says how many replicas each partition of a topic shall have.
+    SetTopicReplicas(SetTopicReplicas),
     /// Creates a topic.
     CreateTopic(CreateTopic),
     /// Deletes a topic.
@@ -63,6 +65,16 @@ pub struct SetStanding {
     pub broker: BrokerId,
     /// What it is from now on.
     pub standing: Standing,
+}
+
+/// See [`Command::SetTopicReplicas`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetTopicReplicas {
+    /// Whose.
+    pub topic: TopicRef,
+    /// How many, the leader's among them.
+    pub replicas: i32,
 }
 
 /// A topic, by name or by id.
@@ -323,7 +335,8 @@ mod kind {
     pub(super) const REPLACE_REPLICA: u16 = 10;
     pub(super) const UNREGISTER_BROKER: u16 = 11;
     pub(super) const SET_STANDING: u16 = 12;
-    // 13 to 19 are left to changes of brokers.
+    pub(super) const SET_TOPIC_REPLICAS: u16 = 13;
+    // 14 to 19 are left to changes of brokers and topics.
     pub(super) const RECOVER_METADATA: u16 = 20;
     pub(super) const RECOVER_PARTITION: u16 = 21;
     pub(super) const CHANGE_PERMIT: u16 = 22;
@@ -336,6 +349,7 @@ impl Command {
             Self::RegisterBroker(body) => framed(kind::REGISTER_BROKER, body),
             Self::UnregisterBroker(body) => framed(kind::UNREGISTER_BROKER, body),
             Self::SetStanding(body) => framed(kind::SET_STANDING, body),
+            Self::SetTopicReplicas(body) => framed(kind::SET_TOPIC_REPLICAS, body),
             Self::CreateTopic(body) => framed(kind::CREATE_TOPIC, body),
             Self::DeleteTopic(body) => framed(kind::DELETE_TOPIC, body),
             Self::CreatePartitions(body) => framed(kind::CREATE_PARTITIONS, body),
@@ -367,6 +381,7 @@ impl Command {
             kind::REGISTER_BROKER => serde_json::from_slice(body).map(Self::RegisterBroker),
             kind::UNREGISTER_BROKER => serde_json::from_slice(body).map(Self::UnregisterBroker),
             kind::SET_STANDING => serde_json::from_slice(body).map(Self::SetStanding),
+            kind::SET_TOPIC_REPLICAS => serde_json::from_slice(body).map(Self::SetTopicReplicas),
             kind::CREATE_TOPIC => serde_json::from_slice(body).map(Self::CreateTopic),
             kind::DELETE_TOPIC => serde_json::from_slice(body).map(Self::DeleteTopic),
             kind::CREATE_PARTITIONS => serde_json::from_slice(body).map(Self::CreatePartitions),

@@ -15,6 +15,7 @@ mod reassignment;
 mod recovery;
 mod refusal;
 mod register;
+mod resizing;
 mod snapshot;
 mod standing;
 mod state;
@@ -25,8 +26,8 @@ pub use apply::Applied;
 pub use command::{
     AllocateProducerIds, AlterReassignment, AlterTopicConfigs, ChangePermit, Command, CompleteReassignment,
     CreatePartitions, CreateTopic, DecodeError, DeleteTopic, NewPartitions, RecoverMetadata,
-    RecoverPartition, ReplaceReplica, SetFeatureLevel, SetStanding, TopicRef, TopicReplicas,
-    UnregisterBroker,
+    RecoverPartition, ReplaceReplica, SetFeatureLevel, SetStanding, SetTopicReplicas, TopicRef,
+    TopicReplicas, UnregisterBroker,
 };
 pub use names::{collision_key, validate_topic_name};
 pub use placement::{Candidate, place};

@@ -96,6 +96,7 @@ impl ClusterState {
             | Command::RecoverMetadata(_)
             | Command::RecoverPartition(_) => true,
             Command::SetStanding(_)
+            | Command::SetTopicReplicas(_)
             | Command::AllocateProducerIds(_)
             | Command::SetFeatureLevel(_)
             | Command::ChangePermit(_) => false,

@@ -10,10 +10,10 @@ use super::limits;
 use super::recovery::Recovery;
 use super::standing::Standing;
 use super::state::{Broker, ClusterState, Partition, Reassignment, Topic};
-use crate::ids::{BrokerId, ClusterId, DiskId, Generation, GroupId, LogIndex, ReplicaId};
+use crate::ids::{BrokerId, ClusterId, DiskId, Generation, GroupId, LogIndex, ReplicaId, TopicId};
 use crate::restart::Permits;
 
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +28,7 @@ pub(super) struct Snapshot {
     brokers: Vec<Broker>,
     retired: BTreeMap<DiskId, BrokerId>,
     standings: BTreeMap<BrokerId, Standing>,
+    resizing: BTreeMap<TopicId, u32>,
     topics: Vec<Topic>,
     generation: Generation,
     given_before: ReplicaId,
@@ -62,6 +63,7 @@ impl From<ClusterState> for Snapshot {
             brokers: state.brokers.into_values().map(Arc::unwrap_or_clone).collect(),
             retired: Arc::unwrap_or_clone(state.retired),
             standings: state.standings,
+            resizing: state.resizing,
             topics: state.topics.into_values().map(Arc::unwrap_or_clone).collect(),
             generation: state.generation,
             given_before: state.given_before,
@@ -90,6 +92,7 @@ impl TryFrom<Snapshot> for ClusterState {
             permits: stored.permits,
             retired: Arc::new(stored.retired),
             standings: stored.standings,
+            resizing: stored.resizing,
             ..ClusterState::new(stored.cluster)
         };
         for broker in stored.brokers {
@@ -121,6 +124,9 @@ impl ClusterState {
     pub(super) fn check(&self) -> Result<(), String> {
         let (mut groups, mut replicas) = (BTreeMap::new(), BTreeMap::new());
         let metadata = self.check_brokers()?;
+        if self.resizing.keys().any(|topic| !self.topics.contains_key(topic) || self.is_resized(*topic)) {
+            return Err("a number of replicas is wanted of no topic, or of one that has it".into());
+        }
         for topic in self.topics.values() {
             self.check_topic(topic)?;
             for partition in &topic.partitions {

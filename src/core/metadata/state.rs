@@ -200,6 +200,8 @@ pub struct ClusterState {
     pub(super) retired: Arc<BTreeMap<DiskId, BrokerId>>,
     /// Of the brokers that are not settled.
     pub(super) standings: BTreeMap<BrokerId, Standing>,
+    /// Replicas that each partition of a topic shall have, while some have not.
+    pub(super) resizing: BTreeMap<TopicId, u32>,
     pub(super) topics: BTreeMap<TopicId, Arc<Topic>>,
     pub(super) names: BTreeMap<String, TopicId>,
     /// Collision key of each name: `a.b` and `a_b` have the same.
@@ -227,6 +229,7 @@ impl ClusterState {
             brokers: BTreeMap::new(),
             retired: Arc::default(),
             standings: BTreeMap::new(),
+            resizing: BTreeMap::new(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),

@@ -12,6 +12,7 @@ mod permits;
 mod reassignments;
 mod recoveries;
 mod registrations;
+mod resizing;
 mod standings;
 
 fn disk(number: u32) -> DiskId {
@@ -446,7 +447,7 @@ fn commands() -> impl Strategy<Value = Command> {
         (14u64..24, 0u64..80).prop_map(|(group, since)| {
             Command::CompleteReassignment(CompleteReassignment { group: GroupId(group), since })
         }),
-        (topic, key, prop::option::of(value)).prop_map(|(topic, key, value)| {
+        (topic.clone(), key, prop::option::of(value)).prop_map(|(topic, key, value)| {
             let changes = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
             Command::AlterTopicConfigs(AlterTopicConfigs { topic, changes })
         }),
@@ -455,6 +456,9 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(id, standing)| {
                 Command::SetStanding(SetStanding { broker: BrokerId(id), standing })
             }),
+        (topic, 0i32..6).prop_map(|(topic, replicas)| {
+            Command::SetTopicReplicas(SetTopicReplicas { topic, replicas })
+        }),
         (0u32..6).prop_map(|id| Command::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(id) })),
         (0u16..4).prop_map(|level| Command::SetFeatureLevel(SetFeatureLevel { level })),
     ]
@@ -480,7 +484,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
+    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..14) {
         let _ = Command::decode(&bytes);
         let _ = Command::decode(&[&[0, kind, 1], &bytes[..]].concat());
     }

@@ -68,15 +68,16 @@ impl ClusterState {
                 format!("more than {has}, which topic {} has: partitions are never removed", topic.name);
             return Err(Refusal::new(RefusalCode::InvalidPartitions, "partitions", wanted.count, allowed));
         }
-        let factor = topic.replication_factor as usize;
+        // A topic that is on its way to another number is not given partitions that would have to follow.
+        let factor = self.wanted_replicas(topic.id).unwrap_or(topic.replication_factor);
         let assignments = match &wanted.replicas {
             NewPartitions::Placed { alive } => {
-                self.replication_factor(topic.replication_factor.try_into().unwrap_or(i32::MAX))?;
+                let factor = self.replication_factor(factor.try_into().unwrap_or(i32::MAX))?;
                 self.validate_growth(added, factor)?;
                 self.place(added, factor, alive)
             }
             NewPartitions::Manual(assignments) if assignments.len() == added => {
-                self.validate_manual(assignments, factor, has)?;
+                self.validate_manual(assignments, factor as usize, has)?;
                 assignments.clone()
             }
             NewPartitions::Manual(assignments) => {
@@ -169,7 +170,7 @@ impl ClusterState {
         self.validate_config(key, default)
     }
 
-    fn replication_factor(&self, wanted: i32) -> Result<usize, Refusal> {
+    pub(super) fn replication_factor(&self, wanted: i32) -> Result<usize, Refusal> {
         let (registered, staying) = (self.brokers.len(), self.staying());
         let most = staying.min(limits::REPLICATION_FACTOR);
         match usize::try_from(wanted) {

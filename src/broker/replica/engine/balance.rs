@@ -1,4 +1,4 @@
-//! Brokers that leave or join: the metadata leader begins the moves that core plans, and settles who has its share.
+//! Brokers that leave or join, and topics whose number of replicas changes: the metadata leader begins the moves that core plans, and settles who has its share.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,8 @@ impl<T: Transport> Engine<T> {
             }
             let state = metadata.state();
             let heard = state.brokers().map(|broker| broker.id).filter(|id| around.liveness.is_up(*id));
-            let plan = balance::plan(state, &heard.collect::<BTreeSet<BrokerId>>());
+            let view = |group| around.views.get(group, around.now.ms).leader();
+            let plan = balance::plan(state, &heard.collect::<BTreeSet<BrokerId>>(), view);
             let settle = |broker| Command::SetStanding(SetStanding { broker, standing: Standing::Settled });
             let moves = plan.moves.into_iter().map(Command::AlterReassignment);
             for command in moves.chain(plan.settled.into_iter().map(settle)) {

@@ -256,6 +256,7 @@ async fn create(State(broker): State<Broker>, Json(body): Json<Value>) -> Respon
         name: name.clone(),
         id: TopicId(uuid::Uuid::new_v4()),
         replication_factor: replicas,
+        resize: None,
         configs,
         totals: PartitionTotals::default(),
         partitions: (0..partitions).map(|number| partition(number, replicas)).collect(),
@@ -274,6 +275,11 @@ async fn alter(State(broker): State<Broker>, Path(name): Path<String>, Json(body
         let present = topic.partitions.len() as i32;
         let replicas = topic.replication_factor;
         topic.partitions.extend((present..partitions as i32).map(|number| partition(number, replicas)));
+    }
+    if let Some(replicas) = body["replicas"].as_u64() {
+        topic.replication_factor = replicas as u32;
+        let moved = (0..topic.partitions.len() as i32).map(|number| partition(number, replicas as u32));
+        topic.partitions = moved.collect();
     }
     for (key, value) in body["configs"].as_object().into_iter().flatten() {
         match value.as_str() {
