@@ -23,6 +23,7 @@ mod plan;
 mod racks;
 mod reading;
 mod release;
+mod resize;
 mod rolling;
 mod rollout;
 mod scale;

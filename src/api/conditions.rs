@@ -13,6 +13,8 @@ pub const UNDER_MIN_ISR: &str = "UnderMinIsr";
 pub const OFFLINE: &str = "Offline";
 /// The topic's configs in the brokers are those of the spec.
 pub const CONFIG_IN_SYNC: &str = "ConfigInSync";
+/// Replicas of the topic move, so that each partition has the number that was asked for. It is there only while that is so.
+pub const RESIZING: &str = "Resizing";
 /// The operator makes the topic what its spec says. It is there only if that is not so.
 pub const MANAGED: &str = "Managed";
 /// The brokers have formed a cluster: from now on an empty disk joins and never forms another.

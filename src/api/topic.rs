@@ -35,7 +35,7 @@ pub const MIN_ISR_KEY: &str = "min.insync.replicas";
     annotation("helm.sh/resource-policy", "keep"),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".spec.partitions"),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicationFactor"),
     printcolumn(
         name = "Min-ISR",
         type_ = "integer",
@@ -74,10 +74,7 @@ pub const MIN_ISR_KEY: &str = "min.insync.replicas";
     ).message("metadata.name is the topic's name and may have at most 249 characters; set spec.topicName otherwise"),
     validation = Rule::new(
         "self.spec.partitions >= oldSelf.spec.partitions || !has(oldSelf.status) || !has(oldSelf.status.topicId) || self.spec.partitions >= oldSelf.status.totals.total"
-    ).message("spec.partitions may only grow: Kafka cannot take partitions away from a topic"),
-    validation = Rule::new(
-        "self.spec.replicas == oldSelf.spec.replicas || !has(oldSelf.status) || !has(oldSelf.status.topicId) || self.spec.replicas == oldSelf.status.replicationFactor"
-    ).message("spec.replicas cannot change once the topic exists: replicas cannot be moved yet")
+    ).message("spec.partitions may only grow: Kafka cannot take partitions away from a topic")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -113,7 +110,8 @@ pub struct TopicSpec {
     #[schemars(range(min = 1, max = 10_000))]
     pub partitions: u32,
 
-    /// Replicas of each partition, at most the number of brokers.
+    /// Replicas of each partition, at most the number of brokers. Once the topic is there the brokers move replicas until each
+    /// partition has this number.
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 99))]
     pub replicas: u32,

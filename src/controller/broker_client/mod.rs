@@ -55,6 +55,9 @@ pub struct CreateTopic {
 pub struct AlterTopic {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
+    /// How many replicas each partition shall have: the brokers move them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
     /// A key with no value goes back to its default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub configs: BTreeMap<String, Option<String>>,

@@ -129,7 +129,6 @@ async fn what_may_not_change_does_not() {
     world.expect_condition("orders", "Ready", "True").await;
     for (patch, expected) in [
         (json!({"spec": {"partitions": 5}}), "spec.partitions may only grow"),
-        (json!({"spec": {"replicas": 2}}), "spec.replicas cannot change once the topic exists"),
         (json!({"spec": {"topicName": "other"}}), "spec.topicName cannot change"),
         (json!({"spec": {"clusterRef": {"name": "other"}}}), "spec.clusterRef cannot change"),
     ] {

@@ -3,6 +3,7 @@
 use super::build::{Action, Plan};
 use super::error::Error;
 use super::validate::ValidTopic;
+use crate::broker_client::AlterTopic;
 use crate::context::Context;
 use crate::events::Happening;
 use crate::feed::Seen;
@@ -42,6 +43,11 @@ pub async fn apply(
             ))
         }
     };
+    if plan.replicas.is_some() {
+        let change = AlterTopic { replicas: plan.replicas, ..AlterTopic::default() };
+        context.brokers.alter_topic(broker, &topic.name, &change).await?;
+        learn(context, topic, context.brokers.topic(broker, &topic.name).await?);
+    }
     plan.refusal.map_or(Ok(happening), Err)
 }
 

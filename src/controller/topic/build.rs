@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chronik_core::view::TopicReport;
+use chronik_core::view::{PartitionReport, TopicReport};
 
 use super::error::Error;
 use super::validate::ValidTopic;
@@ -12,6 +12,8 @@ use crate::broker_client::{AlterTopic, CreateTopic};
 #[derive(Debug, Default)]
 pub struct Plan {
     pub action: Option<Action>,
+    /// Replicas that each partition is to get. It is asked for by itself: refused, it stands in the way of nothing else.
+    pub replicas: Option<u32>,
     pub refusal: Option<Error>,
 }
 
@@ -25,14 +27,25 @@ pub enum Action {
 /// The plan for a topic that the brokers know as `present`, or do not know.
 pub fn plan(topic: &ValidTopic, present: Option<&TopicReport>) -> Plan {
     let Some(present) = present else {
-        return Plan { action: Some(Action::Create(create(topic))), refusal: None };
+        return Plan { action: Some(Action::Create(create(topic))), ..Plan::default() };
     };
     let change = AlterTopic {
         partitions: (topic.partitions > present.totals.total).then_some(topic.partitions),
+        replicas: None,
         configs: config_changes(&topic.configs, &present.configs),
     };
     let action = (change != AlterTopic::default()).then_some(Action::Alter(change));
-    Plan { action, refusal: refusal(topic, present) }
+    Plan { action, replicas: replicas(topic, present), refusal: refusal(topic, present) }
+}
+
+/// The spec's number of replicas, unless every partition has it or is on its way to it already.
+fn replicas(topic: &ValidTopic, present: &TopicReport) -> Option<u32> {
+    let has = |partition: &PartitionReport| partition.replicas.len() - partition.removing.len();
+    let differs = match &present.resize {
+        Some(under_way) => under_way.replicas != topic.replicas,
+        None => present.partitions.iter().any(|partition| has(partition) != topic.replicas as usize),
+    };
+    differs.then_some(topic.replicas)
 }
 
 fn create(topic: &ValidTopic) -> CreateTopic {
@@ -65,16 +78,6 @@ fn refusal(topic: &ValidTopic, present: &TopicReport) -> Option<Error> {
             allowed: format!(
                 "at least {}, which the topic has; partitions cannot be taken away",
                 present.totals.total
-            ),
-        });
-    }
-    if topic.replicas != present.replication_factor {
-        return Some(Error::InvalidSpec {
-            field: "spec.replicas".to_owned(),
-            value: topic.replicas.to_string(),
-            allowed: format!(
-                "{}, which the topic has; replicas cannot be moved yet",
-                present.replication_factor
             ),
         });
     }

@@ -148,9 +148,24 @@ async fn report(
         .write_topic(topic, &before, next)
         .await
         .map_err(|source| Error::kubernetes("write the status", source))?;
-    let turned = (written == Written::Yes).then(|| turned(&before.conditions, &next.conditions)).flatten();
-    context.events.publish(&topic.object_ref(&()), happening.into_iter().chain(turned)).await;
+    let told = || [turned(&before.conditions, &next.conditions), resized(&before, next)];
+    let told = (written == Written::Yes).then(told).into_iter().flatten().flatten();
+    context.events.publish(&topic.object_ref(&()), happening.into_iter().chain(told)).await;
     Ok(written)
+}
+
+/// An event when replicas begin to move to another number, and when all are there.
+fn resized(before: &TopicStatus, after: &TopicStatus) -> Option<Happening> {
+    let old = conditions::get(&before.conditions, conditions::RESIZING);
+    match (old, conditions::get(&after.conditions, conditions::RESIZING), after.replication_factor) {
+        (None, Some(now), _) if now.status == "True" => {
+            Some(Happening::normal("MovingReplicas", now.message.clone()))
+        }
+        (Some(_), None, Some(replicas)) => {
+            Some(Happening::normal("ReplicasMoved", format!("all partitions have {replicas} replicas")))
+        }
+        _ => None,
+    }
 }
 
 /// Reasons that every resource passes through before it is Ready for the first time: no cause for a warning then.

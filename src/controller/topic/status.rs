@@ -32,12 +32,38 @@ pub fn build(topic: &Topic, seen: &Seen, error: Option<&Error>, now: Timestamp) 
         Some(report) => partition_findings(&report.totals, &worst_numbers(report)),
         None => without_report(if claimed { "nothing is known of the topic's partitions" } else { "" }),
     });
+    findings.extend(resizing(&before, report, claimed));
     findings.push(config_in_sync(topic, report));
     findings.extend((!topic.spec.managed).then(handed_back));
     status.observed_generation = Some(generation);
     status.topic_name = Some(topic.topic_name().to_owned());
     status.conditions = conditions::merge(&before.conditions, &findings, generation, now);
     status
+}
+
+/// The way to another number of replicas, while there is one. Without a word from the brokers it has not ended.
+fn resizing(before: &TopicStatus, report: Option<&TopicReport>, claimed: bool) -> Option<Finding> {
+    let Some(report) = report else {
+        let was = claimed && conditions::get(&before.conditions, conditions::RESIZING).is_some();
+        let message = "how far the replicas are is not known";
+        return was.then(|| Finding::new(conditions::RESIZING, Status::Unknown, "Unknown", message));
+    };
+    let resize = report.resize.as_ref()?;
+    let (done, wanted) = (resize.done, resize.replicas);
+    let message =
+        format!("moving replicas: {done} of {} partitions have {wanted} replicas", report.totals.total);
+    Some(match &resize.blocked {
+        None => Finding::new(conditions::RESIZING, true, "MovingReplicas", message),
+        Some(why) => {
+            Finding::new(conditions::RESIZING, true, "Waiting", format!("{message}; one waits: {why}"))
+        }
+    })
+}
+
+/// Replicas that every partition has: those that come do not count yet, and those that go still do.
+fn replicas(report: &TopicReport) -> u32 {
+    let has = |partition: &PartitionReport| (partition.replicas.len() - partition.adding.len()) as u32;
+    report.partitions.iter().map(has).min().unwrap_or(report.replication_factor)
 }
 
 fn handed_back() -> Finding {
@@ -50,7 +76,7 @@ fn known(report: &TopicReport) -> TopicStatus {
     let (partitions, omitted) = shown(report.partitions.iter().map(partition).collect(), report);
     TopicStatus {
         topic_id: Some(report.id.to_string()),
-        replication_factor: Some(report.replication_factor),
+        replication_factor: Some(replicas(report)),
         effective_min_isr: effective_min_isr(report),
         totals: Some(PartitionCounts::from(report.totals)),
         partitions,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chronik_api::Topic;
-use chronik_core::view::TopicReport;
+use chronik_core::view::{ResizeReport, TopicReport};
 use k8s_openapi::jiff::Timestamp;
 
 use super::build::{Action, plan};
@@ -69,6 +69,7 @@ fn partitions_grow_and_configs_are_set_and_reset_in_one_request() {
     let (action, _) = planned("partitions: 9\nminInsyncReplicas: 2", Some(known));
     let expected = AlterTopic {
         partitions: Some(9),
+        replicas: None,
         configs: [("max.message.bytes", None), ("min.insync.replicas", Some("2"))]
             .map(|(key, value)| (key.to_owned(), value.map(str::to_owned)))
             .into(),
@@ -82,10 +83,33 @@ fn what_cannot_be_done_is_refused_with_value_and_what_is_allowed() {
         planned("partitions: 3", Some(six())).1.unwrap(),
         "spec.partitions = 3 is not allowed: at least 6, which the topic has; partitions cannot be taken away"
     );
+}
+
+fn replicas_asked_for(spec: &str, known: TopicReport) -> Option<u32> {
+    let valid = validate(&topic("orders", 1, spec), &found(&[], absent())).unwrap();
+    plan(&valid, Some(&known)).replicas
+}
+
+#[test]
+fn another_number_of_replicas_is_asked_for_once_and_may_be_taken_back() {
+    assert_eq!(replicas_asked_for("partitions: 6", six()), None);
+    assert_eq!(replicas_asked_for("partitions: 6\nreplicas: 2", six()), Some(2));
+    let resize = Some(ResizeReport { replicas: 2, done: 1, blocked: None });
     assert_eq!(
-        planned("partitions: 6\nreplicas: 2", Some(six())).1.unwrap(),
-        "spec.replicas = 2 is not allowed: 3, which the topic has; replicas cannot be moved yet"
+        replicas_asked_for("partitions: 6\nreplicas: 2", TopicReport { resize: resize.clone(), ..six() }),
+        None
     );
+    assert_eq!(replicas_asked_for("partitions: 6", TopicReport { resize, ..six() }), Some(3), "taken back");
+}
+
+#[test]
+fn a_partition_that_goes_to_the_number_counts_as_there() {
+    let mut moving = six();
+    moving.partitions[4].replicas.push(chronik_core::ids::BrokerId(4));
+    moving.partitions[4].removing = vec![chronik_core::ids::BrokerId(4)];
+    assert_eq!(replicas_asked_for("partitions: 6", moving.clone()), None, "of four one goes");
+    moving.partitions[4].removing.clear();
+    assert_eq!(replicas_asked_for("partitions: 6", moving), Some(3), "somebody gave it a fourth");
 }
 
 #[test]
@@ -180,6 +204,7 @@ fn a_topic_that_was_there_before_becomes_what_the_spec_says() {
     let (action, refusal) = planned("partitions: 6\nrestartPolicy: {margin: 1}", Some(known));
     let expected = AlterTopic {
         partitions: None,
+        replicas: None,
         configs: [("max.message.bytes", None), ("restart.policy", Some("margin:1"))]
             .map(|(key, value)| (key.to_owned(), value.map(str::to_owned)))
             .into(),

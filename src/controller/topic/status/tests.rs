@@ -6,6 +6,7 @@ use chronik_api::conditions::get;
 
 use super::*;
 use crate::topic::testing::{partition, report, topic};
+use chronik_core::view::ResizeReport;
 
 fn present(report: TopicReport) -> Seen {
     Seen::Present { broker: "b:1".to_owned(), report: Arc::new(report) }
@@ -148,4 +149,45 @@ fn a_topic_that_is_handed_back_is_shown_and_says_so() {
     let unmade = Error::Unmade { topic: "orders".to_owned(), cluster: "demo".to_owned() };
     let nowhere = build(&topic, &Seen::Absent { broker: "b:1".to_owned() }, Some(&unmade), at(100));
     assert_eq!(told(&nowhere), ["False TopicNotFound", "Unknown Unknown", "False HandedBack"]);
+}
+
+fn on_its_way(done: u32, blocked: Option<&str>) -> TopicReport {
+    let mut facts = report((0..3).map(|number| partition(number, Some(&[1, 2]))).collect());
+    for partition in &mut facts.partitions {
+        partition.adding = vec![BrokerId(3)];
+    }
+    facts.resize = Some(ResizeReport { replicas: 3, done, blocked: blocked.map(str::to_owned) });
+    facts
+}
+
+#[test]
+fn a_topic_shows_its_way_to_another_number_of_replicas_and_that_alone() {
+    let told = |status: &TopicStatus| {
+        let found = get(&status.conditions, conditions::RESIZING);
+        found.map(|it| format!("{} {}: {}", it.status, it.reason, it.message))
+    };
+    let mut orders = topic("orders", 1, "");
+    let way = shown(&orders, &present(on_its_way(0, None)));
+    let expected = "True MovingReplicas: moving replicas: 0 of 3 partitions have 3 replicas";
+    assert_eq!((told(&way).as_deref(), way.replication_factor), (Some(expected), Some(2)));
+    assert_eq!(condition(&way, conditions::READY), "True Serving");
+    let waits = told(&shown(&orders, &present(on_its_way(1, Some("a permit is open"))))).unwrap();
+    assert_eq!(
+        waits,
+        "True Waiting: moving replicas: 1 of 3 partitions have 3 replicas; one waits: a permit is open"
+    );
+    let there = shown(&orders, &present(report(vec![partition(0, Some(&[1, 2, 3]))])));
+    assert_eq!((told(&there), there.replication_factor), (None, Some(3)));
+
+    let event = |before: &TopicStatus, after: &TopicStatus| {
+        crate::topic::resized(before, after).map(|it| format!("{}: {}", it.reason, it.note))
+    };
+    let begun = event(&there, &way).unwrap();
+    assert!(begun.starts_with("MovingReplicas: moving replicas: 0 of 3"), "{begun}");
+    assert_eq!(event(&way, &there).unwrap(), "ReplicasMoved: all partitions have 3 replicas");
+    assert_eq!(event(&way, &way), None);
+    orders.status = Some(way.clone());
+    let silent = build(&orders, &Seen::Unreachable, None, at(200));
+    assert!(told(&silent).unwrap().starts_with("Unknown Unknown"), "silence is no end");
+    assert_eq!((event(&way, &silent), event(&silent, &way)), (None, None));
 }
