@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, ReplicaId, TopicId};
+use chronik_core::ids::{BrokerId, DiskId, Generation, GroupId, Incarnation, ReplicaId, TopicId};
 use chronik_core::metadata::{
-    AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Broker, ClusterState, Command,
+    AllocateProducerIds, AlterReassignment, AlterTopicConfigs, Broker, ChangePermit, ClusterState, Command,
     CompleteReassignment, CreatePartitions, CreateTopic, DeleteTopic, FeatureRange, Listener, NewPartitions,
-    RecoverMetadata, RecoverPartition, ReplaceReplica, SetFeatureLevel, TopicRef, TopicReplicas,
+    RecoverMetadata, RecoverPartition, ReplaceReplica, SetFeatureLevel, SetStanding, SetTopicReplicas,
+    Standing, TopicRef, TopicReplicas,
 };
 use chronik_core::replication::producer_state::{
     BatchProducer, ProducerLimits, ProducerSnapshot, ProducerState,
 };
+use chronik_core::restart::{Leave, PermitId, Reason};
 use uuid::Uuid;
 
 use super::{joined, parts};
@@ -89,6 +91,15 @@ pub(super) fn command_seeds() -> Vec<Vec<u8>> {
         BTreeMap::from([("max.message.bytes".to_owned(), Some("1000".to_owned())), ("x".to_owned(), None)]);
     let grown = NewPartitions::Placed { alive: BTreeSet::from([BrokerId(2)]) };
     let target = Some(vec![BrokerId(3), BrokerId(1)]);
+    let (life, permit) = (Incarnation { disk: DiskId(Uuid::from_u128(2)), start: 1 }, PermitId(1));
+    let leave = Leave {
+        broker: BrokerId(2),
+        incarnation: life,
+        pod_uid: "uid".into(),
+        reason: Reason::Rollout,
+        allow_unavailable: false,
+    };
+    let permits_version = cluster().permits().version();
     let commands = [
         Command::RegisterBroker(broker(4)),
         create(placed),
@@ -121,6 +132,11 @@ pub(super) fn command_seeds() -> Vec<Vec<u8>> {
             last_term: 3,
             epoch: 7,
         }),
+        Command::SetStanding(SetStanding { broker: BrokerId(3), standing: Standing::Leaving }),
+        Command::SetTopicReplicas(SetTopicReplicas { topic: orders(), replicas: 3 }),
+        Command::ChangePermit(ChangePermit::Grant { judged: permits_version, leave }),
+        Command::ChangePermit(ChangePermit::Begin { permit, pod_uid: "uid".into() }),
+        Command::ChangePermit(ChangePermit::Close { permit, back: Incarnation { start: 2, ..life } }),
         Command::DeleteTopic(DeleteTopic { topic: TopicRef::Id(TopicId(Uuid::from_u128(9))) }),
     ];
     let encoded: Vec<_> = commands.iter().map(Command::encode).collect();
