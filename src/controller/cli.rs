@@ -63,7 +63,7 @@ pub struct Run {
     #[arg(long, env = "CHRONIK_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
 
-    /// Most status writes per second, over all resources.
+    /// Most status writes per second, over all resources; a quarter is for BrokerClusters.
     #[arg(long, env = "CHRONIK_STATUS_WRITES_PER_SECOND", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub status_writes_per_second: u32,
