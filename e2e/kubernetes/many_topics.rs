@@ -40,11 +40,12 @@ fn thousands_of_topics_and_a_lost_broker_cost_few_writes_and_little_memory() {
     let (topics, resources) = (number("CHRONIK_TOPICS", 60), number("CHRONIK_RESOURCES", 140));
     let world = World::with_brokers("many", 3);
     release::install_on(&world.node_of(1));
+    // Before there is any: kubectl says nothing of each that it lists.
+    let told = Told::follow(&world);
     let began = Instant::now();
     let named = |name: &str, count| (0..count).map(|n| format!("{name}-{n}")).collect::<Vec<_>>();
     create(&world, &named("many", topics), "partitions: 3, replicas: 3");
     create(&world, &named("lost", resources), "partitions: 1");
-    let told = Told::follow(&world);
     wait::until("every one of many is told of", CREATED, || {
         told.all(topics, |told| told.starts_with("True"))
     });
