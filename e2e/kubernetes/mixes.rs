@@ -126,7 +126,9 @@ fn disturb(world: &World, round: u64, disturbance: Disturbance) {
             try_patch(world, &setting("default-partitions", &format!("{}", round + 1)))
         }),
         Disturbance::Drain(broker) => {
-            let node = Cordoned(node_of(world, broker));
+            // The API server may be away, and the pod about to be made.
+            let (node, _) = wait::until("the broker's node", WHOLE, || world.try_node_of(broker));
+            let node = Cordoned(node);
             let drained = node.drain("100s");
             // Others may be down for all that time: refused is right then.
             println!("drain of broker {broker}'s node: {}", if drained.success { "done" } else { "refused" });
@@ -165,14 +167,6 @@ fn crash(world: &World, broker: i32) {
     };
     let ((node, container), _) = wait::until(&format!("broker {broker} runs"), WHOLE, running);
     box_nodes::crash(&node, &container);
-}
-
-/// The node that a broker runs on, or will: its pod may be about to be made.
-fn node_of(world: &World, broker: i32) -> String {
-    let path = format!("/api/v1/namespaces/{}/pods/demo-broker-{broker}", world.namespace);
-    let node =
-        || get(&path)?["spec"]["nodeName"].as_str().map(str::to_owned).ok_or_else(|| "no node".to_owned());
-    wait::until(&format!("broker {broker} has a node"), WHOLE, node).0
 }
 
 /// Tries until it is done: the API server may be away.

@@ -188,9 +188,14 @@ impl World {
 
     /// The node a broker runs on.
     pub fn node_of(&self, broker: i32) -> String {
-        let path = format!("/api/v1/namespaces/{}/pods/demo-broker-{broker}", self.namespace);
-        let pod = get(&path).expect("the broker's pod");
-        pod["spec"]["nodeName"].as_str().expect("a node").to_owned()
+        self.try_node_of(broker).expect("the broker's pod has a node")
+    }
+
+    /// The same, or why it is not known: no answer, no pod, or one that has no node yet.
+    pub fn try_node_of(&self, broker: i32) -> Result<String, String> {
+        let pod = get(&format!("/api/v1/namespaces/{}/pods/demo-broker-{broker}", self.namespace))?;
+        let node = pod["spec"]["nodeName"].as_str().map(str::to_owned);
+        node.ok_or_else(|| format!("broker {broker} has no node"))
     }
 
     /// Host name of a broker.

@@ -1,4 +1,5 @@
-//! Brokers that leave or join, and topics whose number of replicas changes: the metadata leader begins the moves that core plans, and settles who has its share.
+//! Brokers that leave or join, and topics whose number of replicas changes: the metadata leader begins the moves that core
+//! plans, and settles who has its share.
 
 use std::collections::BTreeSet;
 

@@ -21,8 +21,8 @@ pub type ConfirmReply = oneshot::Sender<BTreeMap<GroupId, Confirmed>>;
 pub const GROUPS_PER_QUESTION: usize = 1_000;
 /// Questions under way at once, at most.
 const QUESTIONS: usize = 256;
-/// A question is answered after this long, whatever is confirmed by then: older words would not count. It is looked at with
-/// each tick, of 100 ms, and who asks waits no longer than 900 ms.
+/// A question is answered after this long, whatever is confirmed by then: older words would not count. It is looked at only
+/// with each tick (100 ms unless the settings say otherwise), and who asks waits 100 ms less than such a word counts.
 const ANSWER_WITHIN_MS: u64 = FRESH_MS - 400;
 /// Marks the numbers of these questions among all that are asked of a group's majority.
 const MARK: u64 = 1 << 63;
